@@ -1,0 +1,80 @@
+"""The command and what all its parts share: errors to exit codes, output to its stream."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import traceback
+from collections.abc import Coroutine, Sequence
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+from cyclopts import App, CycloptsError
+from rich.console import Console
+
+from palimpsest import errors
+
+_T = TypeVar("_T")
+
+EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
+    (errors.InputError, 2),
+    (errors.ReadingError, 2),
+    (errors.ConfigurationError, 3),
+    (errors.TransientError, 5),
+    (errors.ModelError, 4),
+    (errors.PalimpsestError, 1),
+)
+USAGE_EXIT = 2
+INTERRUPTED_EXIT = 130
+
+notes = Console(stderr=True, highlight=False)
+"""Where everything goes that is not the result."""
+
+app = App(
+    name="palimpsest",
+    help="Answer questions about input of any length with a model of fixed window.",
+    version=lambda: version("palimpsest-memory"),
+)
+app.command("palimpsest.cli.ask:ask")
+app.command("palimpsest.cli.show:show")
+app.command("palimpsest.cli.doctor:doctor")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command and exits with its code. `--debug` shows tracebacks."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    sys.exit(_run([argument for argument in given if argument != "--debug"], debug=debug))
+
+
+def _run(arguments: list[str], *, debug: bool) -> int:
+    try:
+        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        _complain(str(error), "`palimpsest --help` lists commands and options")
+        return USAGE_EXIT
+    except errors.PalimpsestError as error:
+        if debug:
+            traceback.print_exc()
+        _complain(str(error), error.hint)
+        return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        notes.print("stopped; the same command goes on from the last finished chunk")
+        return INTERRUPTED_EXIT
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        _complain(f"{type(error).__name__}: {error}", "this is a fault; --debug shows where")
+        return 1
+    return 0
+
+
+def run_async(work: Coroutine[Any, Any, _T]) -> _T:
+    """Runs a command's coroutine to its end."""
+    return asyncio.run(work)
+
+
+def _complain(message: str, hint: str) -> None:
+    notes.print(f"error: {message}", style="red", markup=False)
+    if hint:
+        notes.print(f"  {hint}", markup=False)

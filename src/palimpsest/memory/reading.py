@@ -1,0 +1,301 @@
+"""The record of one run of a reader: what happened, stored once, in the order it happened.
+
+A reading is a header and a list of records that only grows. Everything else (the memory as it
+stands, the answers, the cost, where to go on after a kill) is derived from them, so a reading
+that is written line by line and loaded again is equal to the one that wrote it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from palimpsest import errors
+from palimpsest.models.model import Completion, Usage
+
+READING_VERSION = 1
+_T = TypeVar("_T")
+
+Role = Literal[
+    "draft",
+    "read",
+    "decompose",
+    "sub-answer",
+    "integrate",
+    "final",
+    "cloze",
+    "low-resolution",
+]
+Status = Literal["answered", "partial", "failed"]
+GuardName = Literal["empty", "refused", "cut-off", "over-limit", "cut-to-limit"]
+
+
+class Span(NamedTuple):
+    """One chunk's characters in the source, and how many tokens they are."""
+
+    start: int
+    end: int
+    tokens: int
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Header(_Record):
+    """What was read, by what, and how it was cut."""
+
+    kind: Literal["reading"] = "reading"
+    version: int = READING_VERSION
+    key: str
+    """Equal for readings of the same source, reader, settings, prompts, model and questions."""
+    created: str
+    """UTC, ISO 8601."""
+    source_sha256: str
+    documents: tuple[str, ...]
+    characters: int
+    questions: tuple[str, ...]
+    reader: str
+    settings: dict[str, Any]
+    model: str
+    tokenizer: str
+    prompts: dict[str, str]
+    """Role of each prompt and the id and hash of its wording."""
+    chunks: tuple[Span, ...]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the whole source."""
+        return sum(span.tokens for span in self.chunks)
+
+
+class Turn(_Record):
+    """One model call. Its messages are rebuilt from what they refer to."""
+
+    kind: Literal["turn"] = "turn"
+    role: Role
+    prompt: str
+    """Which template of the header's prompts."""
+    request: str
+    """SHA-256 of the canonical request, the key under which it is recorded."""
+    chunk: int | None = None
+    memory: int | None = None
+    """Version of the memory that was shown."""
+    page: int | None = None
+    """Page that was shown."""
+    question: int | None = None
+    """Which question was asked, by its place in the header."""
+    completion: Completion
+
+
+class MemoryVersion(_Record):
+    """The memory as it stood from here on. Version 0 is the first one written."""
+
+    kind: Literal["memory"] = "memory"
+    chunk: int | None
+    text: str
+    tokens: int
+
+
+class ChunkRead(_Record):
+    """A chunk is done, whether or not it changed the memory: a resumed reading starts after it."""
+
+    kind: Literal["chunk"] = "chunk"
+    chunk: int
+
+
+class GuardEvent(_Record):
+    """A guard kept the memory from harm."""
+
+    kind: Literal["guard"] = "guard"
+    guard: GuardName
+    chunk: int | None
+    detail: str
+
+
+class PageRecord(_Record):
+    """A page that was rendered: its grid and hash; the picture is made again from the memory."""
+
+    kind: Literal["page"] = "page"
+    memory: int
+    budget: int
+    """Visual tokens allowed."""
+    cell: int
+    """Pixels a side of one visual token."""
+    grid_width: int
+    grid_height: int
+    body_px: float
+    dropped: int
+    sha256: str
+
+
+class Answer(_Record):
+    """An answer to one question, under one budget where the reader has budgets."""
+
+    kind: Literal["answer"] = "answer"
+    question: int
+    budget: int | None = None
+    text: str
+    boxed: bool
+    r"""False when no `\boxed{}` was found and the last line stands in."""
+
+
+class End(_Record):
+    """How the reading ended. Absent while it runs and after a kill."""
+
+    kind: Literal["end"] = "end"
+    status: Status
+    reason: str = ""
+    error: str = ""
+    """Class of `palimpsest.errors` that ended it."""
+    hint: str = ""
+
+
+Record = Annotated[
+    Turn | MemoryVersion | ChunkRead | GuardEvent | PageRecord | Answer | End,
+    Field(discriminator="kind"),
+]
+_RECORD: TypeAdapter[Record] = TypeAdapter(Record)
+
+OnEvent = Callable[["Reading", "Header | Record"], None]
+
+
+class Reading:
+    """A header and its records, with everything that follows from them."""
+
+    def __init__(self, header: Header, records: Iterable[Record] = ()) -> None:
+        self.header = header
+        self.records: list[Record] = list(records)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Reading)
+            and self.header == other.header
+            and self.records == other.records
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def _of(self, kind: type[_T]) -> list[_T]:
+        return [record for record in self.records if isinstance(record, kind)]
+
+    @property
+    def turns(self) -> list[Turn]:
+        return self._of(Turn)
+
+    @property
+    def memories(self) -> list[MemoryVersion]:
+        return self._of(MemoryVersion)
+
+    @property
+    def pages(self) -> list[PageRecord]:
+        return self._of(PageRecord)
+
+    @property
+    def guards(self) -> list[GuardEvent]:
+        return self._of(GuardEvent)
+
+    @property
+    def answers(self) -> list[Answer]:
+        return self._of(Answer)
+
+    @property
+    def memory(self) -> str:
+        """The memory as it stands; empty before the first draft."""
+        versions = self.memories
+        return versions[-1].text if versions else ""
+
+    @property
+    def next_chunk(self) -> int:
+        """Index of the first chunk that is not done."""
+        return len(self._of(ChunkRead))
+
+    @property
+    def answer(self) -> str:
+        """The answer to the first question, at the largest budget it was read at."""
+        answers = [answer for answer in self.answers if answer.question == 0]
+        return max(answers, key=lambda answer: answer.budget or 0).text if answers else ""
+
+    @property
+    def end(self) -> End | None:
+        return self.records[-1] if self.records and isinstance(self.records[-1], End) else None
+
+    @property
+    def status(self) -> Status | None:
+        """None while the reading is unfinished."""
+        return self.end.status if self.end else None
+
+    @property
+    def usage(self) -> Usage:
+        return sum((turn.completion.usage for turn in self.turns), Usage())
+
+    @property
+    def model_seconds(self) -> float:
+        """Time spent in model calls, as if one after the other."""
+        return sum(turn.completion.seconds for turn in self.turns)
+
+    def raise_for_status(self) -> None:
+        """Raises the error that ended the reading, if one did."""
+        if self.end is None or self.end.status != "failed":
+            return
+        kind = getattr(errors, self.end.error, errors.ModelError)
+        raise kind(self.end.reason, hint=self.end.hint)
+
+    def resumable(self) -> Reading:
+        """The same reading without the failure that ended it."""
+        failed = self.status == "failed"
+        return Reading(self.header, self.records[:-1] if failed else self.records)
+
+    def to_lines(self) -> list[str]:
+        """JSON Lines, the header first."""
+        return [dump_line(part) for part in (self.header, *self.records)]
+
+    @classmethod
+    def from_lines(cls, lines: Iterable[str]) -> Reading:
+        """Loads what `to_lines` wrote. Raises `ReadingError` when a line is damaged."""
+        header, *records = list(lines) or [""]
+        try:
+            version = json.loads(header)["version"]
+            if version != READING_VERSION:
+                raise errors.ReadingError(
+                    f"the reading is of version {version}, this program reads {READING_VERSION}",
+                    hint="read the source again, or use the version that wrote it",
+                )
+            return cls(
+                Header.model_validate_json(header),
+                [_RECORD.validate_json(line) for line in records],
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise errors.ReadingError(
+                f"the reading is damaged: {error}", hint="remove it and read the source again"
+            ) from error
+
+
+def dump_line(part: Header | Record) -> str:
+    """One line of JSON, without the newline."""
+    return part.model_dump_json(exclude_defaults=False)
+
+
+def reading_key(
+    *, source_sha256: str, questions: Iterable[str], reader: str, settings: dict[str, Any],
+    model: str, prompts: dict[str, str],
+) -> str:  # fmt: skip
+    """SHA-256 over all that decides how a reading goes."""
+    parts = {
+        "source": source_sha256,
+        "questions": list(questions),
+        "reader": reader,
+        "settings": settings,
+        "model": model,
+        "prompts": prompts,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def utc_now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
