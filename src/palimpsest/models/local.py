@@ -84,11 +84,11 @@ class LocalModel:
         return Path(str(self._source).replace(":", "/")).name.removesuffix(".gguf")
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
-        model = await self._model()
+        model = await self.served()
         return await model.complete(messages, sampling)
 
     async def tokenizer(self) -> Tokenizer:
-        model = await self._model()
+        model = await self.served()
         return await model.tokenizer()
 
     async def aclose(self) -> None:
@@ -97,7 +97,8 @@ class LocalModel:
         if loaded is not None:
             await loaded.model.aclose()
 
-    async def _model(self) -> OpenAIModel:
+    async def served(self) -> OpenAIModel:
+        """The model as the endpoint that it is asked as; loads it."""
         if self._loaded is None:
             await asyncio.to_thread(self._load_once)
         assert self._loaded is not None

@@ -136,6 +136,31 @@ class OpenAIModel:
         except (openai.OpenAIError, AttributeError, TypeError):
             return []
 
+    async def fetch(self, url: str) -> object:
+        """The JSON that the server has at `url`, a path being one of the API's; None where what
+        is there is no JSON. Raises `ModelError`."""
+        import httpx2
+        import openai
+
+        from palimpsest.models.body import parse
+        from palimpsest.models.failure import explain
+
+        try:
+            response = await self._session().client.get(
+                url,
+                cast_to=httpx2.Response,
+                options={"max_retries": 1, "timeout": PROBE_TIMEOUT_S},
+            )
+        except openai.APIError as error:
+            raise explain(error, self._endpoint, self._model, self._answered) from None
+        return parse(response.text)
+
+    async def raw_answer(self, messages: Sequence[Message], sampling: Sampling) -> object:
+        """The JSON of one answer as the server gave it, without an allowance for thinking."""
+        from palimpsest.models.body import body_of
+
+        return body_of(await self._send(messages, sampling, False))
+
     async def aclose(self) -> None:
         """Closes the connections of the running event loop; a later call opens new ones."""
         session = self._sessions.pop(asyncio.get_running_loop(), None)

@@ -20,6 +20,8 @@ RATIOS = (2.3, 3.0, 1.6, 1.1, 0.7)
 _CLOSE = 1.012
 """The search ends when the type could be larger by no more than this factor."""
 _STEPS = 60
+_OVERHANG = 0.12
+"""How far an italic letter reaches out of its place, in em: the least margin."""
 _SMALL_BUDGET = 12
 """Up to this many cells, every number of columns is tried."""
 _LONGEST_SIDE = 200
@@ -86,7 +88,7 @@ class Fitter:
 
     def _at(self, grid: Grid, px: float) -> Fit | None:
         """The layout at a size, or None if it is too long or too wide."""
-        margin = max(self._style.margin_px, px * 0.06)
+        margin = max(self._style.margin_px, px * _OVERHANG)
         width = grid.columns * self._cell - 2 * margin
         flow = lay_out(self._blocks, width / px, self._style)
         if flow.overflows or flow.height * px > grid.rows * self._cell - 2 * margin:

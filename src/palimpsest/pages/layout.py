@@ -70,13 +70,17 @@ class Flow:
     """Whether a single character is wider than its line."""
 
 
+Indents = tuple[tuple[Frame, float], ...]
+"""The frames around a block, from the outside in, and how far each indents."""
+
+
 @dataclass(frozen=True, slots=True)
 class MeasuredText:
     block: Text
     segments: list[Segment]
     marker: Segment | None
     scale: float
-    indents: tuple[tuple[Frame, float], ...]
+    indents: Indents
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +91,13 @@ class MeasuredTable:
     """Width of each column when nothing wraps."""
     least: list[float]
     """Width of each column's longest word."""
-    indents: tuple[tuple[Frame, float], ...]
+    indents: Indents
 
 
 @dataclass(frozen=True, slots=True)
 class MeasuredRule:
     block: Rule
-    indents: tuple[tuple[Frame, float], ...]
+    indents: Indents
 
 
 Measured = MeasuredText | MeasuredTable | MeasuredRule
@@ -123,7 +127,7 @@ def lay_out(blocks: Sequence[Measured], width: float, style: Style) -> Flow:
     for index, measured in enumerate(blocks):
         flow.height += gap
         top = flow.height
-        left = _left(measured, width)
+        left = _left(measured.indents, width)
         if isinstance(measured, MeasuredText):
             _lay_text(flow, index, measured, left, style)
         elif isinstance(measured, MeasuredTable):
@@ -147,10 +151,10 @@ def _marker(text: str, line: int, style: Style) -> Segment:
     return segments([Span(text, Look(), line)], families=style.families)[0]
 
 
-def _left(measured: Measured, width: float) -> float:
-    """Where the text of a block begins."""
+def _left(indents: Indents, width: float) -> float:
+    """Where what stands in these frames begins."""
     left = 0.0
-    for _, indent in measured.indents:
+    for _, indent in indents:
         left += min(indent, (width - left) * (1 - _KEPT_WIDTH))
     return left
 
@@ -158,18 +162,20 @@ def _left(measured: Measured, width: float) -> float:
 def _lay_text(flow: Flow, index: int, text: MeasuredText, left: float, style: Style) -> None:
     top, role, scale = flow.height, text.block.role, text.scale
     if text.marker:
-        outer = MeasuredRule(Rule(0), text.indents[:-1])
-        x = _left(outer, flow.width)
-        room = left - x
-        fitting = min(1.0, room / text.marker.width) if text.marker.width else 1.0
-        end = len(text.marker.pieces)
-        # A marker smaller than its line still stands on the line's baseline.
-        y = top + BASELINE * (scale - min(scale, fitting))
-        flow.lines.append(Line(index, "marker", text.marker, 0, end, x, y, min(scale, fitting)))
+        _lay_marker(flow, index, text, text.marker, left)
     for segment in text.segments:
         _lay_segment(flow, index, role, segment, left, flow.width - left, scale, style)
     if role == "code":
         flow.bars.append(Bar("shade", left, top, flow.width, flow.height))
+
+
+def _lay_marker(flow: Flow, index: int, text: MeasuredText, marker: Segment, left: float) -> None:
+    """Sets a marker on the baseline of the text's first line, smaller if the indent is tight."""
+    x = _left(text.indents[:-1], flow.width)
+    room = (left - x) * (1 - _MARKER_GAP / 2)
+    scale = min(1.0, room / max(marker.width, 1e-6))
+    y = flow.height + BASELINE * (text.scale - scale)
+    flow.lines.append(Line(index, "marker", marker, 0, len(marker.pieces), x, y, scale))
 
 
 def _lay_segment(
@@ -230,9 +236,8 @@ def _lay_rule(flow: Flow, left: float) -> None:
 
 def _lay_quotes(flow: Flow, measured: Measured, top: float) -> None:
     """Draws the bar at the left of each quote around a block."""
-    left = 0.0
-    for frame, indent in measured.indents:
-        room = min(indent, (flow.width - left) * (1 - _KEPT_WIDTH))
+    for depth, (frame, _) in enumerate(measured.indents):
         if frame.kind == "quote":
-            flow.bars.append(Bar("rule", left, top, left + room / 4, flow.height))
-        left += room
+            left = _left(measured.indents[:depth], flow.width)
+            right = _left(measured.indents[: depth + 1], flow.width)
+            flow.bars.append(Bar("rule", left, top, left + (right - left) / 4, flow.height))

@@ -48,4 +48,6 @@ class Style:
                 hint="give 0 < floor_px <= cap_px",
             )
         if not self.families:
-            raise InputError("a style needs a font family", hint="leave `families` as it is by default")
+            raise InputError(
+                "a style needs a font family", hint="leave `families` as it is by default"
+            )
