@@ -44,7 +44,9 @@ def main() -> None:
     waited = len(reading.turns) * options.call_seconds
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     header = reading.header
-    print(f"source: {header.tokens:,} tokens ({header.tokenizer}), {header.characters:,} characters")
+    print(
+        f"source: {header.tokens:,} tokens ({header.tokenizer}), {header.characters:,} characters"
+    )
     print(f"calls: {len(reading.turns)}, at {options.call_seconds:g} s each {waited:.0f} s")
     print(f"own time: {own:.2f} s, {own / waited:.2%} of that")
     print(f"peak memory: {peak:.0f} MB")

@@ -45,6 +45,7 @@ CLOSED_BOOK_NOTES = "(there are no notes; answer from what you know)"
 
 Row = dict[str, Any]
 Predictions = dict[str, str]
+Metric = Callable[[str, Sequence[str]], float]
 
 
 def main() -> None:
@@ -123,8 +124,8 @@ async def _answer_row(row: Row, model: Model, options: argparse.Namespace) -> di
 
 
 async def _direct(name: str, question: str, notes: str, model: Model) -> Predictions:
-    prompt = default_prompts().get("final").fill(
-        question=question, memory=notes or CLOSED_BOOK_NOTES
+    prompt = (
+        default_prompts().get("final").fill(question=question, memory=notes or CLOSED_BOOK_NOTES)
     )
     completion = await model.complete(user(prompt), ANSWER)
     return {name: parse_answer(completion.text).text}
@@ -142,9 +143,7 @@ async def _memagent(
     return predictions
 
 
-async def _cut_memory(
-    reading: Reading, budget: int, question: str, model: Model
-) -> Predictions:
+async def _cut_memory(reading: Reading, budget: int, question: str, model: Model) -> Predictions:
     kept = await clip(await model.tokenizer(), reading.memory, budget)
     return await _direct(f"text {budget}", question, kept, model)
 
@@ -175,7 +174,7 @@ def _conditions() -> list[str]:
     ]  # fmt: skip
 
 
-def _scores(results: Sequence[dict[str, Any]], condition: str, metric: Any) -> list[float]:
+def _scores(results: Sequence[dict[str, Any]], condition: str, metric: Metric) -> list[float]:
     return [
         metric(result["predictions"].get(condition, ""), result["answers"]) for result in results
     ]

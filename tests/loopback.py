@@ -1,8 +1,8 @@
 """A real HTTP server on this machine, told what to answer: for testing clients without a network.
 
-    with Loopback() as server:
-        server.replies = [chat("Paris"), Reply(500, {"error": {"message": "overloaded"}})]
-        model = OpenAIModel("m", base_url=server.url)
+with Loopback() as server:
+    server.replies = [chat("Paris"), Reply(500, {"error": {"message": "overloaded"}})]
+    model = OpenAIModel("m", base_url=server.url)
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ import time
 from typing import Any
 
 import pytest
-from loopback import Loopback, Reply, chat, failure
 
+from loopback import Loopback, Reply, chat, failure
 from palimpsest.errors import (
     AuthError,
     ConfigurationError,
@@ -37,9 +37,7 @@ def model_at(url: str, **settings: Any) -> OpenAIModel:
     return OpenAIModel("m", **{"base_url": url, "api_key": "key", "retries": 0, **settings})
 
 
-def complete(
-    model: OpenAIModel, times: int = 1, sampling: Sampling = SAMPLING
-) -> list[Completion]:
+def complete(model: OpenAIModel, times: int = 1, sampling: Sampling = SAMPLING) -> list[Completion]:
     async def calls() -> list[Completion]:
         try:
             return [await model.complete(QUESTION, sampling) for _ in range(times)]
@@ -291,6 +289,7 @@ def test_a_server_that_goes_away_after_it_answered_is_transient():
         pytest.param(failure(400, "messages: at least one is required"), id="400"),
         pytest.param(Reply(422, {"detail": "bad request"}), id="422"),
         pytest.param(failure(402, "insufficient credits"), id="402"),
+        pytest.param(Reply(200, {"id": "1", "choices": []}), id="no-choice"),
         pytest.param(failure(500, "image input is not supported"), id="llama.cpp-image"),
     ],
 )
@@ -395,7 +394,9 @@ def test_a_server_that_wants_max_completion_tokens_gets_it_and_is_remembered():
         server.replies = [refusal, chat("Paris")]
         complete(model_at(server.url), times=2)
     assert ["max_tokens" in request.json for request in server.requests] == [True, False, False]
-    assert [request.json.get("max_completion_tokens") for request in server.requests[1:]] == [50] * 2
+    assert [request.json.get("max_completion_tokens") for request in server.requests[1:]] == [
+        50
+    ] * 2
 
 
 @pytest.mark.parametrize(
@@ -412,6 +413,14 @@ def test_a_parameter_that_a_server_does_not_take_is_left_out_from_then_on(messag
         server.replies = [failure(400, message), chat("Paris")]
         complete(model_at(server.url), times=2, sampling=sampling)
     assert [parameter in request.json for request in server.requests] == [True, False, False]
+
+
+def test_a_field_that_the_user_insists_on_is_sent_and_its_refusal_shown():
+    with Loopback() as server:
+        server.replies = [failure(400, "Unsupported parameter: 'seed'")]
+        error = failure_of(server.url, extra_body={"seed": 4})
+    assert isinstance(error, RefusedError)
+    assert len(server.requests) == 1
 
 
 # Many at once, and none.
@@ -448,7 +457,15 @@ def test_cancelling_a_call_stops_it_at_once_and_frees_its_place():
         assert asyncio.run(cancel(model_at(server.url, concurrency=1))) < 0.5
 
 
-# Addresses.
+# Addresses and keys.
+
+
+def test_a_key_is_trimmed_and_one_that_cannot_be_is_a_configuration_error():
+    with Loopback() as server:
+        complete(model_at(server.url, api_key="key\n"))
+        with pytest.raises(ConfigurationError):
+            complete(model_at(server.url, api_key="clé"))
+    assert server.requests[0].headers["authorization"] == "Bearer key"
 
 
 def test_an_azure_deployment_is_asked_with_its_version_and_key_header():
@@ -463,9 +480,7 @@ def test_an_azure_deployment_is_asked_with_its_version_and_key_header():
 def test_a_whole_azure_url_can_be_pasted():
     with Loopback() as server:
         complete(
-            model_at(
-                f"{server.root}/openai/deployments/d/chat/completions?api-version=2025-01-01"
-            )
+            model_at(f"{server.root}/openai/deployments/d/chat/completions?api-version=2025-01-01")
         )
     assert server.requests[0].path == (
         "/openai/deployments/d/chat/completions?api-version=2025-01-01"

@@ -9,7 +9,7 @@ A source is read chunk by chunk with one memory that is rewritten after each: as
 (`MemAgent`), or drawn as a page and read as a picture (`MemOCR`).
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from palimpsest.asking import aask, ask
 from palimpsest.errors import PalimpsestError
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # Readers bring the page's fonts and shaping with them, which a first import need not pay.
     if name in ("MemAgent", "MemOCR"):
         from palimpsest import readers

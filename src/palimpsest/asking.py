@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 import platformdirs
 
@@ -20,6 +20,17 @@ if TYPE_CHECKING:
     from palimpsest.readers.reader import Reader
 
 _T = TypeVar("_T")
+
+
+class AskOptions(TypedDict, total=False):
+    """The options of `aask`, for `ask`."""
+
+    model: Model | str | None
+    reader: Reader | None
+    readings: Path | str | None
+    fresh: bool
+    on_event: OnEvent | None
+    on_start: Callable[[Reading, Path], None] | None
 
 
 def default_readings_folder() -> Path:
@@ -75,7 +86,7 @@ async def aask(
 def ask(
     source: Source | str | Path | Sequence[str | Path],
     question: str | Sequence[str],
-    **options: Any,
+    **options: Unpack[AskOptions],
 ) -> Reading:
     """`aask` for code that is not asynchronous; takes the same options."""
     return _run(aask(source, question, **options))
@@ -115,4 +126,3 @@ def _both(journal: Journal, on_event: OnEvent | None) -> OnEvent:
             on_event(reading, part)
 
     return listen
-

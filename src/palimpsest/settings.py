@@ -95,9 +95,7 @@ def open_model(
     return model
 
 
-def _local(
-    name: str, settings: ModelSettings, on_load: Callable[[str], None] | None
-) -> LocalModel:
+def _local(name: str, settings: ModelSettings, on_load: Callable[[str], None] | None) -> LocalModel:
     path = name.removeprefix(_LOCAL_PREFIX) if name != EMBEDDED else None
     chosen = settings.model_dump(include={"window", "threads"}, exclude_none=True)
     return LocalModel(path, on_load=on_load, **chosen)

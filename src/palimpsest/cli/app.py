@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+import threading
 import traceback
 from collections.abc import Coroutine, Sequence
 from importlib.metadata import version
@@ -26,6 +28,8 @@ EXIT_CODES: tuple[tuple[type[BaseException], int], ...] = (
 )
 USAGE_EXIT = 2
 INTERRUPTED_EXIT = 130
+GRACE_S = 1.5
+"""From Ctrl-C to the end of the process, whatever it is in."""
 
 notes = Console(stderr=True, highlight=False)
 """Where everything goes that is not the result."""
@@ -49,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: list[str], *, debug: bool) -> int:
     try:
-        app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        code = app(
+            arguments, exit_on_error=False, print_error=False, result_action="return_value"
+        )  # fmt: skip
     except CycloptsError as error:
         _complain(str(error), "`palimpsest --help` lists commands and options")
         return USAGE_EXIT
@@ -66,12 +72,32 @@ def _run(arguments: list[str], *, debug: bool) -> int:
             traceback.print_exc()
         _complain(f"{type(error).__name__}: {error}", "this is a fault; --debug shows where")
         return 1
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def run_async(work: Coroutine[Any, Any, _T]) -> _T:
-    """Runs a command's coroutine to its end."""
-    return asyncio.run(work)
+    """Runs a command's coroutine to its end. Ctrl-C cancels it, and is not kept waiting by a
+    thread or a server that does not stop."""
+    return asyncio.run(_cancellable(work))
+
+
+async def _cancellable(work: Coroutine[Any, Any, _T]) -> _T:
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not task.done():
+            task.cancel()
+            _leave_within(GRACE_S)
+            await asyncio.wait([task])
+        raise
+
+
+def _leave_within(seconds: float) -> None:
+    # What is read is on disk after every record, so there is nothing that an exit could lose.
+    timer = threading.Timer(seconds, os._exit, [INTERRUPTED_EXIT])
+    timer.daemon = True
+    timer.start()
 
 
 def _complain(message: str, hint: str) -> None:

@@ -18,7 +18,7 @@ from palimpsest.errors import ConfigurationError, InputError
 from palimpsest.memory.reading import Reading
 from palimpsest.prompts import load_prompts
 from palimpsest.readers import MemAgent, MemOCR, Reader
-from palimpsest.settings import open_model
+from palimpsest.settings import ModelSettings, open_model
 from palimpsest.sources import Source, open_source
 
 _READING = Group("Reading", sort_key=1)
@@ -96,7 +96,7 @@ def _checked(base: Reader, given: dict[str, Any]) -> Reader:
 
 def ask(
     *arguments: str,
-    reading: ReaderOptions = ReaderOptions(),  # noqa: B008
+    reading: ReaderOptions = ReaderOptions(),
     model: ModelOptions = ModelOptions(),  # noqa: B008
     readings: Path | None = None,
     fresh: bool = False,
@@ -133,7 +133,7 @@ def ask(
 
 
 async def _ask(
-    source: Source, question: str, reader: Reader, settings: Any, readings: Path | None,
+    source: Source, question: str, reader: Reader, settings: ModelSettings, readings: Path | None,
     fresh: bool, quiet: bool,
 ) -> tuple[Reading, Path]:  # fmt: skip
     opened = open_model(settings, on_load=_say_loading)

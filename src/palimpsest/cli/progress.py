@@ -23,8 +23,8 @@ class Progress:
         self._console = console
         self._quiet = quiet
         self._bar = Bar(
-            TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[of]}"),
-            TimeElapsedColumn(), console=console,
+            TextColumn("reading"), BarColumn(), MofNCompleteColumn(),
+            TextColumn("{task.fields[of]}"), TimeElapsedColumn(), console=console,
         )  # fmt: skip
         self._task = self._bar.add_task("", total=None, of="")
         self._live = Live(console=console, transient=True, refresh_per_second=4)

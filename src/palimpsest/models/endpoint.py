@@ -81,12 +81,17 @@ def connect(where: Endpoint, api_key: str | None, timeout_s: float, retries: int
     """
     import openai
 
+    key = (api_key or "none").strip()
+    if not key.isascii():
+        raise ConfigurationError(
+            "the API key holds a character that no key has", hint="Copy the key again."
+        )
     timeout = openai.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s))
     http_client = openai.DefaultAsyncHttpxClient(timeout=timeout, trust_env=not where.is_loopback)
     if where.api_version is None:
         return openai.AsyncOpenAI(
             base_url=where.base_url,
-            api_key=api_key or "none",
+            api_key=key,
             timeout=timeout,
             max_retries=retries,
             default_query=where.query,
@@ -94,7 +99,7 @@ def connect(where: Endpoint, api_key: str | None, timeout_s: float, retries: int
         )
     return openai.AsyncAzureOpenAI(
         base_url=where.base_url,
-        api_key=api_key or "none",
+        api_key=key,
         api_version=where.api_version,
         timeout=timeout,
         max_retries=retries,

@@ -60,6 +60,11 @@ def explain_answer(response: httpx2.Response, where: Endpoint, model: str) -> Mo
         inner = body["error"]
         code = inner.get("code")
         return _explain_status(code if isinstance(code, int) else 400, inner, where, model)
+    if isinstance(body, Mapping) and "choices" in body:
+        return RefusedError(
+            f"{where.tried} answered without a message: {' '.join(text.split())[:200]}",
+            hint="Some gateways answer so when they withhold what a model wrote.",
+        )
     if body is None and not _is_page(response):
         return TransientError(
             f"the answer of {where.tried} broke off after {len(text)} characters",

@@ -31,7 +31,10 @@ def download(name: str, on_load: Callable[[str], None]) -> Path:
         file = file or choose(huggingface_hub.list_repo_files(repository), repository)
         on_load(f"fetching {file} of {repository} from the Hugging Face hub")
         return Path(huggingface_hub.hf_hub_download(repository, file))
-    except (OSError, ValueError, RuntimeError) as error:
+    except ConfigurationError:
+        raise
+    # What the client raises differs between its versions and the HTTP library under each.
+    except Exception as error:
         raise ConfigurationError(
             f"{name!r} could not be fetched from the Hugging Face hub: {error}",
             hint="Check the name and the network (and HF_TOKEN for a closed repository), or "

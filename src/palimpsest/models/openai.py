@@ -13,7 +13,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from palimpsest.errors import ModelError, UnknownModelError
@@ -38,6 +38,12 @@ class _Session:
 
     client: AsyncOpenAI
     gate: asyncio.Semaphore
+
+
+class Answered(NamedTuple):
+    completion: Completion
+    body: object
+    """The JSON of the answer, as the server gave it."""
 
 
 class OpenAIModel:
@@ -113,10 +119,10 @@ class OpenAIModel:
     async def complete(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         async with self._session().gate:
             allowed = self._thinks
-            answer = await self._ask(messages, sampling, allowed)
+            answer = (await self._ask(messages, sampling, allowed)).completion
             if allowed or not cut_by_thinking(answer):
                 return answer
-            again = await self._ask(messages, sampling, True)
+            again = (await self._ask(messages, sampling, True)).completion
         usage, seconds = answer.usage + again.usage, answer.seconds + again.seconds
         return again.model_copy(update={"usage": usage, "seconds": seconds})
 
@@ -155,11 +161,9 @@ class OpenAIModel:
             raise explain(error, self._endpoint, self._model, self._answered) from None
         return parse(response.text)
 
-    async def raw_answer(self, messages: Sequence[Message], sampling: Sampling) -> object:
-        """The JSON of one answer as the server gave it, without an allowance for thinking."""
-        from palimpsest.models.body import body_of
-
-        return body_of(await self._send(messages, sampling, False))
+    async def once(self, messages: Sequence[Message], sampling: Sampling) -> Answered:
+        """One answer without an allowance for thinking, and the JSON it was made from."""
+        return await self._ask(messages, sampling, False)
 
     async def aclose(self) -> None:
         """Closes the connections of the running event loop; a later call opens new ones."""
@@ -176,21 +180,22 @@ class OpenAIModel:
 
     async def _ask(
         self, messages: Sequence[Message], sampling: Sampling, allowance: bool
-    ) -> Completion:
+    ) -> Answered:
         from palimpsest.models.body import body_of
         from palimpsest.models.failure import explain_answer
 
         started = time.monotonic()
         response = await self._send(messages, sampling, allowance)
+        body = body_of(response)
         try:
-            answer = completion(body_of(response), time.monotonic() - started)
+            answer = completion(body, time.monotonic() - started)
         except (LookupError, TypeError, ValueError, AttributeError):
             raise await self._informed(
                 explain_answer(response, self._endpoint, self._model)
             ) from None
         self._answered = True
         self._thinks |= bool(answer.reasoning or answer.usage.reasoning) or cut_by_thinking(answer)
-        return answer
+        return Answered(answer, body)
 
     async def _send(
         self, messages: Sequence[Message], sampling: Sampling, allowance: bool
@@ -206,7 +211,7 @@ class OpenAIModel:
                 return await self._post("/chat/completions", request)
             except openai.BadRequestError as error:
                 refused = unsupported_parameter(error)
-                if refused in request:
+                if refused in request and refused not in self._extra_body:
                     self._leave_out(refused)
                     continue
                 failure = explain(error, self._endpoint, self._model, self._answered)

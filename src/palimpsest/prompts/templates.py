@@ -13,8 +13,9 @@ first draft; each role is a table with one or both prompt orders:
     text = "... {question} ... {memory} ..."
 
 Roles and the placeholders they need are in `PLACEHOLDERS`. A role that the file leaves out keeps
-our own wording; a role that it has is the file's alone, so the two are never mixed in one role. Only these placeholders are replaced, each wherever it stands; any other brace is
-ordinary text, so `\\boxed{}` needs no escape.
+our own wording; a role that it has is the file's alone, so the two are never mixed in one role.
+Only these placeholders are replaced, each wherever it stands; any other brace is ordinary text,
+so `\\boxed{}` needs no escape.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from palimpsest.errors import PromptError
 PromptOrder = Literal["memory_first", "section_first"]
 PromptRole = Literal["draft", "draft_rich", "again", "shorten", "read", "final"]
 
-PLACEHOLDERS: Mapping[PromptRole, frozenset[str]] = {
+PLACEHOLDERS: Mapping[str, frozenset[str]] = {
     "draft": frozenset({"question", "memory", "section"}),
     "draft_rich": frozenset({"question", "memory", "section"}),
     "again": frozenset({"limit"}),
@@ -44,7 +45,7 @@ PLACEHOLDERS: Mapping[PromptRole, frozenset[str]] = {
 """What each role's wording must hold. Drafts may also hold `{limit}`, the memory's limit in
 words."""
 
-_ORDERED: frozenset[PromptRole] = frozenset({"draft", "draft_rich"})
+_ORDERED = frozenset({"draft", "draft_rich"})
 _OPTIONAL = frozenset({"limit"})
 _BRACED = re.compile(r"(?<![\\\w])\{([a-z_]+)\}")
 _KNOWN = re.compile(r"\{(question|memory|section|limit)\}")
@@ -121,7 +122,7 @@ def _parse(data: Mapping[str, Any], where: str, *, base: PromptSet | None) -> Pr
     return PromptSet(empty, templates)
 
 
-def _role_templates(id_: str, role: str, table: Any, where: str) -> dict[str, Template]:
+def _role_templates(id_: str, role: str, table: object, where: str) -> dict[str, Template]:
     if role not in PLACEHOLDERS or not isinstance(table, dict):
         roles = ", ".join(PLACEHOLDERS)
         raise PromptError(f"{where}: unknown entry `{role}`", hint=f"roles are: {roles}")
@@ -140,7 +141,7 @@ def _role_templates(id_: str, role: str, table: Any, where: str) -> dict[str, Te
     return found
 
 
-def _check(text: Any, role: PromptRole, where: str) -> None:
+def _check(text: object, role: str, where: str) -> None:
     if not isinstance(text, str):
         raise PromptError(f"{where}: not text", hint="quote it")
     used = set(_BRACED.findall(text))

@@ -23,7 +23,13 @@ from palimpsest.memory.reading import (
     utc_now,
 )
 from palimpsest.models.model import Completion, Message, Model, Sampling, request_key
-from palimpsest.prompts.templates import PromptOrder, PromptRole, PromptSet, Template, default_prompts
+from palimpsest.prompts.templates import (
+    PromptOrder,
+    PromptRole,
+    PromptSet,
+    Template,
+    default_prompts,
+)
 from palimpsest.readers.answers import parse_answer
 from palimpsest.sources import Cutting, Source, cut
 
@@ -71,9 +77,7 @@ class Session:
 
     def answer(self, completion: Completion, question: int, budget: int | None = None) -> None:
         parsed = parse_answer(completion.text)
-        self.record(
-            Answer(question=question, budget=budget, text=parsed.text, boxed=parsed.boxed)
-        )
+        self.record(Answer(question=question, budget=budget, text=parsed.text, boxed=parsed.boxed))
 
 
 class Reader(BaseModel, ABC):
@@ -204,4 +208,3 @@ def joined(questions: Sequence[str]) -> str:
     if len(questions) == 1:
         return questions[0]
     return "\n".join(f"{number}. {one}" for number, one in enumerate(questions, start=1))
-
