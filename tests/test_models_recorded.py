@@ -37,8 +37,12 @@ def test_off_passes_everything_through_and_stores_nothing(tmp_path):
     path = tmp_path / "answers.sqlite"
     model = RecordedModel(ScriptedModel(["one", "two"]), path, "off")
     assert [ask(model).text, ask(model).text] == ["one", "two"]
-    with pytest.raises(ModelError, match="not in the recording"):
-        ask(RecordedModel(None, path, "replay", name="scripted"))
+    assert not path.exists()
+
+
+def test_there_is_nothing_to_replay_without_a_file(tmp_path):
+    with pytest.raises(ConfigurationError, match="no recording"):
+        RecordedModel(None, tmp_path / "answers.sqlite", "replay", name="scripted")
 
 
 def test_a_replay_needs_no_model(tmp_path):
@@ -48,6 +52,7 @@ def test_a_replay_needs_no_model(tmp_path):
 
 
 def test_a_replay_of_what_was_never_asked_says_what_to_do(tmp_path):
+    RecordedModel(ScriptedModel([]), tmp_path / "answers.sqlite")
     model = RecordedModel(None, tmp_path / "answers.sqlite", "replay", name="scripted")
     with pytest.raises(ModelError, match="not in the recording") as caught:
         ask(model)
@@ -109,6 +114,7 @@ def test_a_replay_cuts_the_same_tokens(tmp_path):
 
 def test_a_replay_knows_no_other_tokens(tmp_path):
     path = tmp_path / "answers.sqlite"
+    RecordedModel(ScriptedModel([]), path)
     replay = RecordedModel(None, path, "replay", name="scripted")
     with pytest.raises(ModelError, match="tokenizer"):
         asyncio.run(replay.tokenizer())
@@ -150,6 +156,12 @@ def test_a_file_that_is_no_recording_is_a_configuration_error(tmp_path):
     path.write_text("not a database " * 100)
     with pytest.raises(ConfigurationError, match=r"notes\.txt"):
         RecordedModel(ScriptedModel([]), path)
+
+
+def test_a_folder_that_cannot_be_made_is_a_configuration_error(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ConfigurationError, match="cannot be used"):
+        RecordedModel(ScriptedModel([]), tmp_path / "file" / "answers.sqlite")
 
 
 def test_a_recording_of_another_version_is_refused(tmp_path):

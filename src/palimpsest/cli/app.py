@@ -30,6 +30,7 @@ USAGE_EXIT = 2
 INTERRUPTED_EXIT = 130
 GRACE_S = 1.5
 """From Ctrl-C to the end of the process, whatever it is in."""
+STOPPED = "stopped; the same command goes on from the last finished chunk"
 
 notes = Console(stderr=True, highlight=False)
 """Where everything goes that is not the result."""
@@ -37,6 +38,10 @@ notes = Console(stderr=True, highlight=False)
 app = App(
     name="palimpsest",
     help="Answer questions about input of any length with a model of fixed window.",
+    help_epilogue="--debug with any command shows tracebacks. Exit codes: 0 answered; 1 a fault of "
+    "the program; 2 a wrong file, question or flag; 3 a wrong setting or prompt file; 4 the "
+    "endpoint, key, model name or window; 5 a passing failure, to be tried again; 130 stopped by "
+    "Ctrl-C.",
     version=lambda: version("palimpsest-memory"),
 )
 app.command("palimpsest.cli.ask:ask")
@@ -65,7 +70,7 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         _complain(str(error), error.hint)
         return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        notes.print("stopped; the same command goes on from the last finished chunk")
+        notes.print(STOPPED)
         return INTERRUPTED_EXIT
     except Exception as error:
         if debug:
@@ -94,10 +99,16 @@ async def _cancellable(work: Coroutine[Any, Any, _T]) -> _T:
 
 
 def _leave_within(seconds: float) -> None:
-    # What is read is on disk after every record, so there is nothing that an exit could lose.
-    timer = threading.Timer(seconds, os._exit, [INTERRUPTED_EXIT])
+    timer = threading.Timer(seconds, _leave)
     timer.daemon = True
     timer.start()
+
+
+def _leave() -> None:
+    # What is read is on disk after every record, so there is nothing that this could lose.
+    notes.show_cursor()
+    notes.print(STOPPED)
+    os._exit(INTERRUPTED_EXIT)
 
 
 def _complain(message: str, hint: str) -> None:

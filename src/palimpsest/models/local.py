@@ -95,20 +95,22 @@ class LocalModel:
         """Stops the server and frees the model's memory."""
         loaded, self._loaded = self._loaded, None
         if loaded is not None:
+            # Connections first: a server that is freed in the middle of an answer never returns.
             await loaded.model.aclose()
 
     async def served(self) -> OpenAIModel:
         """The model as the endpoint that it is asked as; loads it."""
-        if self._loaded is None:
-            await asyncio.to_thread(self._load_once)
-        assert self._loaded is not None
-        return self._loaded.model
+        if self._loaded is not None:
+            return self._loaded.model
+        loaded = await asyncio.to_thread(self._load_once)
+        return loaded.model
 
-    def _load_once(self) -> None:
+    def _load_once(self) -> _Loaded:
         # Calls that arrive while the model loads wait here, each in its own thread.
         with self._loading:
-            if self._loaded is None:
-                self._loaded = self._load()
+            loaded = self._loaded or self._load()
+            self._loaded = loaded
+            return loaded
 
     def _load(self) -> _Loaded:
         llama = _llama_cpp()

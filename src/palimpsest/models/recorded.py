@@ -16,7 +16,7 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -30,12 +30,15 @@ Mode = Literal["on", "off", "replay"]
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 30.0
 
-_SCHEMA = """
+_SCHEMA = f"""
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS completions (key TEXT PRIMARY KEY, completion TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS tokenizers
     (model TEXT PRIMARY KEY, name TEXT NOT NULL, exact INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS offsets
     (tokenizer TEXT, text TEXT, deltas BLOB NOT NULL, PRIMARY KEY (tokenizer, text));
+PRAGMA user_version = {SCHEMA_VERSION};
+COMMIT;
 """
 
 
@@ -64,6 +67,8 @@ class RecordedModel:
         self._mode = mode
         self._name = name or (model.name if model else "")
         self._store = _Store(Path(path))
+        if mode != "off":
+            self._store.open(create=mode == "on")
         self.hits = 0
         """Requests answered from the file."""
 
@@ -134,16 +139,27 @@ class _Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with self._open() as database:
+
+    def open(self, *, create: bool) -> None:
+        """Makes the file where there is none, or where it is empty, if it may."""
+        if create:
+            # Where this fails, SQLite says why it cannot open the file.
+            with suppress(OSError):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+        elif not self.path.is_file():
+            raise ConfigurationError(
+                f"there is no recording {self.path}", hint="Record a run into it first."
+            )
+        with self._connected() as database:
             version = database.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, SCHEMA_VERSION):
                 raise ConfigurationError(
-                    f"{path} was recorded by another version of this package",
+                    f"{self.path} was recorded by another version of this package",
                     hint="Record into a new file.",
                 )
-            database.execute("PRAGMA journal_mode=WAL")
-            database.executescript(_SCHEMA)
-            database.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            if version == 0:
+                database.execute("PRAGMA journal_mode=WAL")
+                database.executescript(_SCHEMA)
 
     def completion(self, key: str) -> Completion | None:
         row = self._row("SELECT completion FROM completions WHERE key = ?", key)
@@ -173,17 +189,17 @@ class _Store:
         self._keep("offsets", tokenizer, text_hash, blob)
 
     def _row(self, query: str, *values: object) -> tuple[Any, ...] | None:
-        with self._open() as database:
+        with self._connected() as database:
             row: tuple[Any, ...] | None = database.execute(query, values).fetchone()
             return row
 
     def _keep(self, table: str, *values: object) -> None:
         marks = ", ".join("?" * len(values))
-        with self._open() as database:
+        with self._connected() as database:
             database.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", values)
 
     @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+    def _connected(self) -> Iterator[sqlite3.Connection]:
         try:
             database = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S)
             try:

@@ -192,7 +192,7 @@ def _decoded(data: bytes) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data)) as image:
             return image.convert("RGB")
-    except OSError as error:
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(
             f"an image cannot be decoded: {error}", hint="Send a whole PNG or JPEG."
         ) from error
