@@ -122,7 +122,9 @@ def _from_environment(environment: Mapping[str, str]) -> ModelSettings:
         value = environment.get(f"PALIMPSEST_{field.upper()}")
         if field != "name" and value is not None:
             found[field] = value
-    return _validated(found, "the environment")
+    return checked_settings(
+        {name: value for name, value in found.items() if value}, "the environment"
+    )
 
 
 def _from_file(environment: Mapping[str, str]) -> ModelSettings:
@@ -143,15 +145,16 @@ def _from_file(environment: Mapping[str, str]) -> ModelSettings:
         raise ConfigurationError(
             f"{path}: unknown entry {sorted(unknown)[0]!r}", hint="settings go under [model]"
         )
-    return _validated(data.get("model", {}), str(path))
+    return checked_settings(data.get("model", {}), str(path))
 
 
-def _validated(values: Mapping[str, Any], where: str) -> ModelSettings:
+def checked_settings(values: Mapping[str, Any], where: str) -> ModelSettings:
+    """The settings in `values`. Raises `ConfigurationError` naming what is wrong `where`."""
     try:
         return ModelSettings.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
+        field = ".".join(str(part) for part in first["loc"]) or "model"
         raise ConfigurationError(
             f"{where}: {field}: {first['msg']}", hint="correct or remove that setting"
         ) from error

@@ -61,6 +61,11 @@ def _run(arguments: list[str], *, debug: bool) -> int:
         code = app(
             arguments, exit_on_error=False, print_error=False, result_action="return_value"
         )  # fmt: skip
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever reads the output has seen enough, as `head` does; the exit must not write either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except CycloptsError as error:
         _complain(str(error), "`palimpsest --help` lists commands and options")
         return USAGE_EXIT

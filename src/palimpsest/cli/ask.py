@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,7 @@ def _checked(base: Reader, given: dict[str, Any]) -> Reader:
 
 
 def ask(
-    *arguments: str,
+    *arguments: Annotated[str, Parameter(allow_leading_hyphen=True)],
     reading: ReaderOptions = ReaderOptions(),
     model: ModelOptions = ModelOptions(),  # noqa: B008
     readings: Path | None = None,
@@ -156,6 +157,7 @@ async def _ask(
 
 def _split(arguments: tuple[str, ...]) -> tuple[list[str], str]:
     """Paths and the question; a lone question is about standard input when that is piped."""
+    _refuse_options(arguments)
     if not arguments:
         raise InputError("nothing to do", hint='palimpsest ask FILE... "question"')
     *paths, question = arguments
@@ -171,6 +173,15 @@ def _split(arguments: tuple[str, ...]) -> tuple[list[str], str]:
             hint='palimpsest ask FILE... "question"',
         )
     return paths, question
+
+
+def _refuse_options(arguments: tuple[str, ...]) -> None:
+    # The parser passes on whatever begins with a hyphen, as `-` is standard input.
+    for argument in arguments:
+        if re.match(r"--?[A-Za-z]", argument):
+            raise InputError(
+                f"unknown option {argument}", hint="`palimpsest ask --help` lists the options"
+            )
 
 
 def _say_skipped(error: Exception) -> None:

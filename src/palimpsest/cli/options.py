@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
 
-from palimpsest.settings import ModelSettings, resolve_settings
+from palimpsest.settings import ModelSettings, checked_settings, resolve_settings
 
 _MODEL = Group("Model", sort_key=2)
 
@@ -51,4 +51,4 @@ class ModelOptions:
         """The settings in force."""
         renamed = {"model": "name", "timeout": "timeout_s"}
         given = {renamed.get(f.name, f.name): getattr(self, f.name) for f in fields(self)}
-        return resolve_settings(ModelSettings(**given))
+        return resolve_settings(checked_settings(given, "the command line"))

@@ -137,7 +137,8 @@ class Checkup:
             if isinstance(error, EndpointError | AuthError | TransientError):
                 raise
         where = self._model.endpoint.base_url
-        listed = f"it lists {len(self._listed)} models" if self._listed else "it lists no models"
+        count_listed = len(self._listed) or "no"
+        listed = f"it lists {count_listed} model{'' if len(self._listed) == 1 else 's'}"
         return Check(
             name="reachable",
             status="ok",

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 OPENAI_URL = "https://api.openai.com/v1"
 AZURE_API_VERSION = "2024-10-21"
 CONNECT_TIMEOUT_S = 10.0
+CONNECTIONS_KEPT = 100
+"""Open ones, between requests."""
 
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
@@ -79,6 +81,7 @@ def connect(where: Endpoint, api_key: str | None, timeout_s: float, retries: int
     A server that asks for no key gets a placeholder, because the client insists on one. Requests
     to this machine never go through a proxy.
     """
+    import httpx2
     import openai
 
     key = (api_key or "none").strip()
@@ -87,7 +90,14 @@ def connect(where: Endpoint, api_key: str | None, timeout_s: float, retries: int
             "the API key holds a character that no key has", hint="Copy the key again."
         )
     timeout = openai.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s))
-    http_client = openai.DefaultAsyncHttpxClient(timeout=timeout, trust_env=not where.is_loopback)
+    # llama.cpp closes a connection after an answer that it streamed, and may do so just as the next
+    # request is sent on it. On this machine a new connection costs nothing.
+    kept = 0 if where.is_loopback else CONNECTIONS_KEPT
+    http_client = openai.DefaultAsyncHttpxClient(
+        timeout=timeout,
+        trust_env=not where.is_loopback,
+        limits=httpx2.Limits(max_keepalive_connections=kept),
+    )
     if where.api_version is None:
         return openai.AsyncOpenAI(
             base_url=where.base_url,

@@ -13,8 +13,10 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
+import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -113,7 +115,7 @@ class LocalModel:
             return loaded
 
     def _load(self) -> _Loaded:
-        llama = _llama_cpp()
+        llama = llama_cpp()
         path = self._file()
         size = path.stat().st_size / 1e9
         self._on_load(f"loading {self.name} ({size:.1f} GB) from {path}")
@@ -178,15 +180,38 @@ def _serve(llama: ModuleType, parameters: object, path: Path) -> _Server:
         ) from error
 
 
-def _llama_cpp() -> ModuleType:
+def llama_cpp() -> ModuleType:
+    """The runtime, imported so that it gets along with the text shaper of pages."""
     # Threads that spin while they wait make a busy machine many times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        return import_module("xllamacpp")
+        with _own_cython_types():
+            return import_module("xllamacpp")
     except ImportError as error:
         raise ConfigurationError(
             "the local model needs llama.cpp, which is not installed", hint=INSTALL
         ) from error
+
+
+@contextmanager
+def _own_cython_types() -> Iterator[None]:
+    """Keeps the Cython types of what is imported inside from what is imported outside.
+
+    Extensions made by one version of Cython share its types through an entry of `sys.modules`.
+    Those of xllamacpp and uharfbuzz go by the same name but differ in size, so whichever of the
+    two were imported second would be refused.
+    """
+    set_aside = _take_shared_types()
+    try:
+        yield
+    finally:
+        _take_shared_types()
+        sys.modules.update(set_aside)
+
+
+def _take_shared_types() -> dict[str, ModuleType]:
+    names = [name for name in sys.modules if name.startswith("_cython_")]
+    return {name: sys.modules.pop(name) for name in names}
 
 
 def _cores() -> int:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
-_LABEL = re.compile(r"^(?:\*\*)?(?:final )?answer(?:\*\*)?\s*:\s*", re.IGNORECASE)
+_LABEL = re.compile(r"^(?:\*\*)?(?:final )?(?:answer|reply)(?:\*\*)?\s*:\s*", re.IGNORECASE)
 
 
 class Parsed(NamedTuple):
