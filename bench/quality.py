@@ -65,10 +65,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=os.environ.get("PALIMPSEST_DATA"))
     parser.add_argument("--rows", type=int, default=40)
     parser.add_argument("--model", default=None, help="as in `palimpsest ask --model`")
-    parser.add_argument("--chunk-tokens", type=int, default=768)
-    parser.add_argument("--memory-tokens", type=int, default=256)
+    parser.add_argument("--chunk-tokens", type=int, default=1024)
+    parser.add_argument("--memory-tokens", type=int, default=192)
     parser.add_argument("--cutting", choices=("sentence", "token"), default="sentence")
-    parser.add_argument("--order", choices=("memory_first", "section_first"), default=None)
+    parser.add_argument("--order", choices=("memory_first", "section_first"), default="section_first")
     parser.add_argument("--out", type=Path, default=Path("quality"))
     options = parser.parse_args()
     if options.data is None:
@@ -158,13 +158,13 @@ async def _memocr(
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
-    settings = {
+    return {
+        "order": options.order,
         "chunk_tokens": options.chunk_tokens,
         "memory_tokens": options.memory_tokens,
         "answer_tokens": ANSWER.max_tokens,
         "cutting": options.cutting,
     }
-    return settings | ({"order": options.order} if options.order else {})
 
 
 def _conditions() -> list[str]:

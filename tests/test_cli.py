@@ -18,15 +18,20 @@ from typing import Any, NamedTuple
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
+import palimpsest
 from loopback import Loopback, Reply, Request, chat, failure
 from palimpsest.cli import main
+from palimpsest.cli.progress import Progress
 from palimpsest.memory import Reading, ReadingStore
+from palimpsest.models import ScriptedModel
 
 Capture = pytest.CaptureFixture[str]
 QUESTION = "Where is the lamp?"
 SENTENCES = ("Ada keeps the lamp.", "The lamp is on Gull Rock.", "Nothing happens.")
 TEXT = " ".join(" ".join([sentence] * 30) for sentence in SENTENCES)
+NOTES = "# Notes\n\nThis is a line that is longer than a terminal is wide, and the lamp of it is: "
 CHUNKS = ["--chunk-tokens", "200", "--memory-tokens", "60"]
 
 
@@ -57,7 +62,7 @@ class Desk:
             "PALIMPSEST_MODEL": "served",
             "PALIMPSEST_API_KEY": "key",
             "PALIMPSEST_RETRIES": "0",
-            "COLUMNS": "200",
+            "COLUMNS": "80",
         }
 
     def start(self, *arguments: object) -> subprocess.Popen[str]:
@@ -124,7 +129,7 @@ def reads(request: Request) -> Reply:
     prompt = prompt_of(request)
     if not is_draft(prompt):
         return chat(r"So the answer is \boxed{Gull Rock}.")
-    return chat(f"# Notes\n\n- lamp: {'Gull Rock' if 'Gull Rock' in prompt else 'not yet'}")
+    return chat(f"{NOTES}{'Gull Rock' if 'Gull Rock' in prompt else 'not yet'}")
 
 
 @pytest.fixture
@@ -322,6 +327,25 @@ def test_a_recorded_run_is_replayed_without_the_server(desk):
     assert desk.readings()[0].memories == desk.readings()[1].memories
 
 
+def test_a_terminal_sees_chunks_tokens_and_the_memory_so_far(tmp_path):
+    screen = io.StringIO()
+    model = ScriptedModel(["first notes", "second notes", "third notes", r"\boxed{Gull Rock}"])
+    with Progress(Console(file=screen, force_terminal=True, width=100), quiet=False) as progress:
+        reading = palimpsest.ask(
+            palimpsest.Source.from_text(TEXT),
+            QUESTION,
+            model=model,
+            reader=palimpsest.MemAgent(chunk_tokens=200, memory_tokens=60),
+            readings=tmp_path,
+            on_start=progress.start,
+            on_event=progress.event,
+        )
+    assert len(reading.header.chunks) == 3
+    seen = re.sub("\x1b\\[[^A-Za-z]*[A-Za-z]", "", screen.getvalue())
+    for part in ("third notes", "3/3", f"{reading.usage.prompt:,} in"):
+        assert part in seen
+
+
 def test_a_reader_of_the_output_may_leave_early(desk):
     process = desk.start("show", "--json")
     assert process.stdout
@@ -336,7 +360,7 @@ def test_show_lists_shows_and_draws(desk):
     name = next(iter(desk.store))[0]
     listed, shown = desk.call("show"), desk.call("show", name[:6])
     assert name in listed.out
-    for part in (QUESTION, "Gull Rock", "# Notes", "status: answered"):
+    for part in (QUESTION, "A: Gull Rock", NOTES, "status: answered"):
         assert part in shown.out
     drawn = desk.call("show", name, "--page", "out.png", "--budget", 64, "--json")
     assert json.loads(drawn.out)["answer"] == "Gull Rock"

@@ -24,7 +24,7 @@ def read(model, reader=READER, **options):
 
 def notes_then_answer(messages, sampling):
     text = prompt(messages)
-    if "<section>" in text:
+    if "Next section:" in text:
         seen = "the lamp is on Gull Rock" if "Gull Rock" in text else "Ada keeps the lamp"
         return f"Notes: {seen}."
     return r"\boxed{Gull Rock}"
@@ -36,7 +36,12 @@ def prompt(messages):
 
 
 def drafts(model):
-    return [prompt(call.messages) for call in model.calls if "<section>" in prompt(call.messages)]
+    return [prompt(call.messages) for call in model.calls if "Next section:" in prompt(call.messages)]
+
+
+def notes_so_far(draft):
+    """The memory that the real part of a draft prompt shows, after the example's."""
+    return draft.rsplit("Notes so far:\n", 1)[1].split("\nNext section:")[0].split("\nQuestion")[0]
 
 
 def test_every_chunk_is_drafted_once_and_the_answer_comes_from_the_memory_alone():
@@ -60,9 +65,9 @@ def test_each_draft_sees_the_memory_before_it_and_overwrites_it():
     reading = read(model, reader)
     seen = drafts(model)
     assert reader.prompts.empty_memory in seen[0]
-    assert "<memory>\none\n</memory>" in seen[1]
+    assert notes_so_far(seen[1]) == "one"
     assert "two" in seen[2]
-    assert "one" not in seen[2].split("<memory>")[1].split("</memory>")[0]
+    assert "one" not in notes_so_far(seen[2])
     assert [version.text for version in reading.memories] == ["one", "two", "three"]
 
 
@@ -72,9 +77,9 @@ def test_section_first_shares_its_start_among_questions():
     asyncio.run(reader.read(SOURCE, "Who keeps it?", first))
     asyncio.run(reader.read(SOURCE, "Where is it?", second))
     a, b = drafts(first)[0], drafts(second)[0]
-    shared = a[: a.index("</section>")]
+    shared = a[: a.rindex("Notes so far")]
     assert b.startswith(shared)
-    assert a.index("<section>") < a.index("<memory>")
+    assert SOURCE.text[:200] in shared
 
 
 def test_several_questions_share_the_reading():
@@ -141,7 +146,7 @@ def test_a_draft_that_stays_too_long_is_cut_at_a_line():
 
 def test_memocr_drafts_once_and_reads_at_every_budget():
     def respond(messages, sampling):
-        if "<section>" in prompt(messages):
+        if "Next section:" in prompt(messages):
             return "# The lamp is on **Gull Rock**\n\n- Ada keeps it"
         return r"\boxed{Gull Rock}"
 
@@ -176,7 +181,7 @@ def test_a_reading_goes_on_after_its_last_finished_chunk():
     model = ScriptedModel(["two", "three", r"\boxed{x}"])
     reading = read(model, reader, reading=stopped.resumable())
     assert [version.text for version in reading.memories] == ["one", "two", "three"]
-    assert "<memory>\none\n</memory>" in drafts(model)[0]
+    assert notes_so_far(drafts(model)[0]) == "one"
     assert reading.answer == "x"
 
 

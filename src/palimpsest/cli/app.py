@@ -32,8 +32,8 @@ GRACE_S = 1.5
 """From Ctrl-C to the end of the process, whatever it is in."""
 STOPPED = "stopped; the same command goes on from the last finished chunk"
 
-notes = Console(stderr=True, highlight=False)
-"""Where everything goes that is not the result."""
+notes = Console(stderr=True, highlight=False, soft_wrap=True)
+"""Where everything goes that is not the result. Lines are left whole, for those who search them."""
 
 app = App(
     name="palimpsest",
@@ -43,6 +43,7 @@ app = App(
     "endpoint, key, model name or window; 5 a passing failure, to be tried again; 130 stopped by "
     "Ctrl-C.",
     version=lambda: version("palimpsest-memory"),
+    suppress_keyboard_interrupt=False,
 )
 app.command("palimpsest.cli.ask:ask")
 app.command("palimpsest.cli.show:show")

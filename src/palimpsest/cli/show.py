@@ -69,7 +69,7 @@ def _list(store: ReadingStore, *, as_json: bool) -> None:
         table.add_row(name, status, reading.header.reader, question, reading.answer)
     notes.print(f"{len(readings)} readings in {store.folder}", markup=False)
     if readings:
-        _out().print(table)
+        _out().print(table, soft_wrap=False)
 
 
 def _print(reading: Reading) -> None:
@@ -116,4 +116,4 @@ def _write_page(reading: Reading, path: Path, budget: int | None) -> None:
 
 
 def _out() -> Console:
-    return Console(highlight=False)
+    return Console(highlight=False, soft_wrap=True)

@@ -61,7 +61,7 @@ class LocalModel:
         self,
         path: str | Path | None = None,
         *,
-        window: int = 8192,
+        window: int = 12288,
         threads: int | None = None,
         on_load: Callable[[str], None] | None = None,
     ) -> None:
