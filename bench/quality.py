@@ -68,7 +68,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--chunk-tokens", type=int, default=1024)
     parser.add_argument("--memory-tokens", type=int, default=192)
     parser.add_argument("--cutting", choices=("sentence", "token"), default="sentence")
-    parser.add_argument("--order", choices=("memory_first", "section_first"), default="section_first")
+    parser.add_argument(
+        "--order", choices=("memory_first", "section_first"), default="section_first"
+    )
     parser.add_argument("--out", type=Path, default=Path("quality"))
     options = parser.parse_args()
     if options.data is None:

@@ -36,7 +36,9 @@ def prompt(messages):
 
 
 def drafts(model):
-    return [prompt(call.messages) for call in model.calls if "Next section:" in prompt(call.messages)]
+    return [
+        prompt(call.messages) for call in model.calls if "Next section:" in prompt(call.messages)
+    ]
 
 
 def notes_so_far(draft):

@@ -45,9 +45,9 @@ app = App(
     version=lambda: version("palimpsest-memory"),
     suppress_keyboard_interrupt=False,
 )
-app.command("palimpsest.cli.ask:ask")
-app.command("palimpsest.cli.show:show")
-app.command("palimpsest.cli.doctor:doctor")
+app.command("palimpsest.cli.ask:ask", help="Answer a question about files of any length.")
+app.command("palimpsest.cli.show:show", help="Show a reading again, or list them all.")
+app.command("palimpsest.cli.doctor:doctor", help="Check what a model and its endpoint can do.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -167,7 +168,7 @@ def _split(arguments: tuple[str, ...]) -> tuple[list[str], str]:
                 "no file is named", hint='palimpsest ask FILE... "question", with - for input'
             )
         paths = ["-"]
-    if Path(question).is_file():
+    if os.path.isfile(question):
         raise InputError(
             f"the last argument must be the question, and {question} is a file",
             hint='palimpsest ask FILE... "question"',
