@@ -30,7 +30,7 @@ POOLS = (
     "2wikimultihopqa/pool_passages_6119",
     "musique/wiki_passages",
 )
-MEMORY = "The notes so far: a name, a date and a place that may matter. " * 60
+MEMORY = "The notes so far: a name, a date and a place that may matter. " * 45
 
 
 def main() -> None:
