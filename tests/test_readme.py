@@ -11,7 +11,8 @@ import pytest
 from loopback import Loopback, chat
 
 ROOT = Path(__file__).parent.parent
-EXAMPLES = re.findall(r"<!-- python -->\n```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXAMPLES = re.findall(r"<!-- python -->\n```python\n(.*?)```", README, re.S)
 
 
 def answer(request):
