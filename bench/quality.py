@@ -12,9 +12,10 @@ Takes the first `--rows` rows of HotpotQA's `dev_distractor_500` and answers eac
   the model has none);
 - text N: from the first N tokens of MemAgent's memory.
 
-Prints a markdown table: exact match, F1 and one-way substring with 95% bootstrap intervals. A row
-whose answer failed counts as wrong. Calls are recorded beside `--out`, so a run that was stopped
-goes on; the same record gives the same table.
+`--only` picks some of these; the texts come with memagent. Prints a markdown table: exact match,
+F1 and one-way substring with 95% bootstrap intervals. A row whose answer failed counts as wrong.
+Calls are recorded in the folder `--out`, so a run that was stopped goes on; the same record gives
+the same table.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from palimpsest.errors import ModelError
+from palimpsest.errors import PalimpsestError
 from palimpsest.evals import exact_match, f1, mean_interval, paired_difference, substring_match
 from palimpsest.memory import Reading
 from palimpsest.models import Model, Sampling, user
@@ -40,8 +41,13 @@ from palimpsest.settings import ModelSettings, open_model, resolve_settings
 from palimpsest.sources import Source, clip
 
 BUDGETS = (512, 256, 64, 16)
+GROUPS = ("closed book", "gold", "whole", "memagent", "memocr")
 ANSWER = Sampling(max_tokens=128)
-CLOSED_BOOK_NOTES = "(there are no notes; answer from what you know)"
+CLOSED_BOOK = """
+Answer a question from what you know. Reply with the bare answer in a box, like \\boxed{{Bergen}}.
+
+Question: {question}
+Reply:"""
 
 Row = dict[str, Any]
 Predictions = dict[str, str]
@@ -55,8 +61,9 @@ def main() -> None:
     results = asyncio.run(_answer_rows(rows, options))
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "predictions.json").write_text(json.dumps(results, indent=1))
-    print(_table(results))
-    print(_comparison(results))
+    print(_table(results, options.only))
+    if {"memagent", "memocr"} <= set(options.only):
+        print(_comparison(results))
     print(f"\n{len(results)} rows, {time.monotonic() - started:.0f} s")
 
 
@@ -71,6 +78,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--order", choices=("memory_first", "section_first"), default="section_first"
     )
+    parser.add_argument("--only", nargs="+", choices=GROUPS, default=GROUPS)
     parser.add_argument("--out", type=Path, default=Path("quality"))
     options = parser.parse_args()
     if options.data is None:
@@ -108,14 +116,16 @@ async def _answer_row(row: Row, model: Model, options: argparse.Namespace) -> di
     failures: dict[str, str] = {}
 
     async def attempt(name: str, work: Callable[[], Awaitable[Predictions]]) -> None:
+        if name not in options.only:
+            return
         try:
             predictions.update(await work())
-        except ModelError as error:
+        except PalimpsestError as error:
             failures[name] = str(error)
 
-    await attempt("closed book", lambda: _direct("closed book", question, "", model))
-    await attempt("gold", lambda: _direct("gold", question, "\n\n".join(support), model))
-    await attempt("whole", lambda: _direct("whole", question, whole, model))
+    await attempt("closed book", lambda: _closed_book(question, model))
+    await attempt("gold", lambda: _from_notes("gold", question, "\n\n".join(support), model))
+    await attempt("whole", lambda: _from_notes("whole", question, whole, model))
     source = Source.from_text(whole)
     await asyncio.gather(
         attempt("memagent", lambda: _memagent(source, question, model, options)),
@@ -125,12 +135,19 @@ async def _answer_row(row: Row, model: Model, options: argparse.Namespace) -> di
             "failures": failures}  # fmt: skip
 
 
-async def _direct(name: str, question: str, notes: str, model: Model) -> Predictions:
-    prompt = (
-        default_prompts().get("final").fill(question=question, memory=notes or CLOSED_BOOK_NOTES)
-    )
+async def _closed_book(question: str, model: Model) -> Predictions:
+    prompt = CLOSED_BOOK.format(question=question)
+    return {"closed book": await _answer(prompt, model)}
+
+
+async def _from_notes(name: str, question: str, notes: str, model: Model) -> Predictions:
+    prompt = default_prompts().get("final").fill(question=question, memory=notes)
+    return {name: await _answer(prompt, model)}
+
+
+async def _answer(prompt: str, model: Model) -> str:
     completion = await model.complete(user(prompt), ANSWER)
-    return {name: parse_answer(completion.text).text}
+    return parse_answer(completion.text).text
 
 
 async def _memagent(
@@ -147,7 +164,7 @@ async def _memagent(
 
 async def _cut_memory(reading: Reading, budget: int, question: str, model: Model) -> Predictions:
     kept = await clip(await model.tokenizer(), reading.memory, budget)
-    return await _direct(f"text {budget}", question, kept, model)
+    return await _from_notes(f"text {budget}", question, kept, model)
 
 
 async def _memocr(
@@ -169,11 +186,13 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _conditions() -> list[str]:
-    return [
-        "closed book", "gold", "whole", "memagent",
-        *(f"memocr {budget}" for budget in BUDGETS), *(f"text {budget}" for budget in BUDGETS),
-    ]  # fmt: skip
+def _conditions(groups: Sequence[str]) -> list[str]:
+    """The rows of the table, in its order."""
+    pages = [f"memocr {budget}" for budget in BUDGETS]
+    texts = [f"text {budget}" for budget in BUDGETS]
+    rows = {group: [group] for group in GROUPS} | {"memocr": pages}
+    named = [row for group in GROUPS if group in groups for row in rows[group]]
+    return named + (texts if "memagent" in groups else [])
 
 
 def _scores(results: Sequence[dict[str, Any]], condition: str, metric: Metric) -> list[float]:
@@ -182,9 +201,9 @@ def _scores(results: Sequence[dict[str, Any]], condition: str, metric: Metric) -
     ]
 
 
-def _table(results: Sequence[dict[str, Any]]) -> str:
+def _table(results: Sequence[dict[str, Any]], groups: Sequence[str]) -> str:
     lines = ["| read by | n | failed | exact match | F1 | substring |", "|---|---|---|---|---|---|"]
-    for condition in _conditions():
+    for condition in _conditions(groups):
         cells = []
         for metric in (exact_match, f1, substring_match):
             mean, low, high = mean_interval(_scores(results, condition, metric))
