@@ -107,13 +107,23 @@ def test_a_bad_draft_never_replaces_the_memory(bad, guard):
     assert reading.next_chunk == 3
 
 
-def test_a_cut_off_draft_is_tried_once_more_and_then_dropped():
+def test_a_cut_off_draft_replaces_nothing_and_adds_the_lines_it_finished():
     reader = MemAgent(chunk_tokens=200, memory_tokens=60)
-    cut_off = Completion(text="on and on and", finish_reason="length")
-    model = ScriptedModel(["kept", cut_off, cut_off, "kept too", r"\boxed{x}"])
-    reading = read(model, reader)
-    assert [event.guard for event in reading.guards] == ["cut-off", "cut-off"]
-    assert [version.text for version in reading.memories] == ["kept", "kept too"]
+    cut_off = Completion(text="- new\n- kept\n- new\n- unfini", finish_reason="length")
+    reading = read(ScriptedModel(["- kept", cut_off, "last", r"\boxed{x}"]), reader)
+    assert [event.guard for event in reading.guards] == ["cut-off"]
+    assert [version.text for version in reading.memories] == ["- kept", "- kept\n- new", "last"]
+
+
+def test_what_a_cut_off_draft_adds_stays_within_the_limit():
+    reader = MemAgent(chunk_tokens=200, memory_tokens=20)
+    endless = Completion(
+        text="\n".join(f"- fact number {number}" for number in range(40)), finish_reason="length"
+    )
+    reading = read(ScriptedModel(["- kept", endless, endless, r"\boxed{x}"]), reader)
+    assert all(version.tokens <= 20 for version in reading.memories)
+    assert all(version.text.startswith("- kept") for version in reading.memories)
+    assert "- fact number 0" in reading.memory
 
 
 def test_faithful_accepts_a_cut_off_draft_as_the_paper_does():

@@ -13,6 +13,7 @@ from palimpsest.memory.reading import GuardName
 from palimpsest.models.model import Completion
 
 _BLOCK_END = re.compile(r"\n[ \t]*\n|\n")
+_SENTENCE_END = re.compile(r"[.!?][\"')\]*]*(?=\s)")
 
 
 def unusable(completion: Completion) -> GuardName | None:
@@ -39,3 +40,24 @@ def cut_to_limit(text: str, offsets: list[int], limit: int) -> str:
     fitting = bisect_right(ends, room)
     cut = text[: ends[fitting - 1]].rstrip() if fitting else ""
     return cut or text[:room]
+
+
+def with_new_lines(memory: str, draft: str) -> str:
+    """The memory followed by the lines of a cut-off draft that it does not have, each once.
+
+    A draft that was cut off may not have come to facts that it meant to keep, so it only adds.
+    Its unfinished end is dropped.
+    """
+    lines = memory.splitlines()
+    known = {line.strip() for line in lines}
+    for line in _finished_lines(draft):
+        if line.strip() not in known:
+            known.add(line.strip())
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def _finished_lines(draft: str) -> list[str]:
+    *finished, last = draft.strip().split("\n")
+    ends = [match.end() for match in _SENTENCE_END.finditer(last)]
+    return [*finished, last[: ends[-1]]] if ends else finished

@@ -32,12 +32,11 @@ from typing import Any, Literal
 from palimpsest.errors import PromptError
 
 PromptOrder = Literal["memory_first", "section_first"]
-PromptRole = Literal["draft", "draft_rich", "again", "shorten", "read", "final"]
+PromptRole = Literal["draft", "draft_rich", "shorten", "read", "final"]
 
 PLACEHOLDERS: Mapping[str, frozenset[str]] = {
     "draft": frozenset({"question", "memory", "section"}),
     "draft_rich": frozenset({"question", "memory", "section"}),
-    "again": frozenset({"limit"}),
     "shorten": frozenset({"question", "memory", "limit"}),
     "read": frozenset({"question"}),
     "final": frozenset({"question", "memory"}),

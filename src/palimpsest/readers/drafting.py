@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from palimpsest.memory.guards import cut_to_limit, unusable
-from palimpsest.memory.reading import ChunkRead, GuardEvent, GuardName, MemoryVersion
+from palimpsest.memory.guards import cut_to_limit, unusable, with_new_lines
+from palimpsest.memory.reading import ChunkRead, GuardEvent, MemoryVersion
 from palimpsest.models.model import Completion, user
 from palimpsest.prompts.templates import PromptRole
 from palimpsest.readers.reader import Reader, Session, joined
@@ -17,7 +17,7 @@ _WORDS_PER_TOKEN = 0.7
 """English words a token, a little low, so that a model that counts words stays under the limit."""
 _SLACK = 1.25
 """How far past its limit a draft may run before it is cut off: one that ends there is only long,
-and can be shortened; one that does not end would lose what it had still to copy."""
+and can be shortened; one that does not end may not have come to what it meant to keep."""
 
 
 class DraftingReader(Reader):
@@ -26,8 +26,8 @@ class DraftingReader(Reader):
     memory_tokens: int = Field(1024, ge=1)
     """The most tokens the memory may have."""
     cut_off: Literal["keep", "accept"] = "keep"
-    """A draft that ran into its token limit: keep the memory as it was, or accept the draft as
-    the papers' code does."""
+    """A draft that ran into its token limit: keep the memory and add to it, or accept the draft
+    in its place as the papers' code does."""
 
     async def draft(self, session: Session, role: PromptRole) -> None:
         """Drafts over the chunks that are not done yet."""
@@ -39,15 +39,18 @@ class DraftingReader(Reader):
     async def _draft_chunk(
         self, session: Session, role: PromptRole, chunk: int, tokenizer: Tokenizer
     ) -> None:
-        prompt = self._draft_prompt(session, role, chunk)
-        completion = await self._draft_turn(session, role, chunk, prompt)
-        problem = self._judge(session, chunk, completion)
-        if problem == "cut-off":
-            again = self.template("again").fill(limit=self._limit_in_words())
-            completion = await self._draft_turn(session, role, chunk, f"{prompt}\n\n{again}")
-            problem = self._judge(session, chunk, completion)
-        if problem is None:
-            await self._replace_memory(session, chunk, completion.text.strip(), tokenizer)
+        completion = await self._draft_turn(session, role, chunk)
+        text = completion.text.strip()
+        match unusable(completion):
+            case None:
+                await self._replace_memory(session, chunk, text, tokenizer)
+            case "cut-off" if self.cut_off == "accept":
+                await self._replace_memory(session, chunk, text, tokenizer)
+            case "cut-off":
+                await self._add_to_memory(session, chunk, text, tokenizer)
+            case problem:
+                detail = f"the draft was {problem}; the memory stays as it was"
+                session.record(GuardEvent(guard=problem, chunk=chunk, detail=detail))
 
     def _draft_prompt(self, session: Session, role: PromptRole, chunk: int) -> str:
         span = session.reading.header.chunks[chunk]
@@ -58,27 +61,30 @@ class DraftingReader(Reader):
             limit=self._limit_in_words(),
         )
 
-    async def _draft_turn(
-        self, session: Session, role: PromptRole, chunk: int, prompt: str
-    ) -> Completion:
+    async def _draft_turn(self, session: Session, role: PromptRole, chunk: int) -> Completion:
         slack = _SLACK if self.cut_off == "keep" else 1
         return await session.turn(
             "draft",
             self.template(role),
-            user(prompt),
+            user(self._draft_prompt(session, role, chunk)),
             self.sampling(int(self.memory_tokens * slack)),
             chunk=chunk,
             memory=session.memory_version(),
         )
 
-    def _judge(self, session: Session, chunk: int, completion: Completion) -> GuardName | None:
-        problem = unusable(completion)
-        if problem == "cut-off" and self.cut_off == "accept":
-            return None
-        if problem:
-            detail = f"the draft was {problem}; the memory stays as it was"
-            session.record(GuardEvent(guard=problem, chunk=chunk, detail=detail))
-        return problem
+    async def _add_to_memory(
+        self, session: Session, chunk: int, draft: str, tokenizer: Tokenizer
+    ) -> None:
+        """A cut-off draft replaces nothing; what it has that the memory lacks is added."""
+        memory = session.reading.memory
+        text = with_new_lines(memory, draft)
+        text = cut_to_limit(text, await tokenizer.offsets(text), self.memory_tokens)
+        added = len(text.splitlines()) - len(memory.splitlines())
+        detail = f"the draft was cut off; the memory stays, and {added} lines are added"
+        session.record(GuardEvent(guard="cut-off", chunk=chunk, detail=detail))
+        if added > 0:
+            tokens = len(await tokenizer.offsets(text))
+            session.record(MemoryVersion(chunk=chunk, text=text, tokens=tokens))
 
     async def _replace_memory(
         self, session: Session, chunk: int, text: str, tokenizer: Tokenizer

@@ -32,7 +32,7 @@ class MemAgent(DraftingReader):
         return cls(cutting="token", cut_off="accept", temperature=0.7, top_p=0.95)
 
     def prompt_roles(self) -> tuple[PromptRole, ...]:
-        return ("draft", "again", "shorten", "final")
+        return ("draft", "shorten", "final")
 
     async def _run(self, session: Session) -> None:
         await self.draft(session, "draft")

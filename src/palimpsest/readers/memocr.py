@@ -46,7 +46,7 @@ class MemOCR(DraftingReader):
         )  # fmt: skip
 
     def prompt_roles(self) -> tuple[PromptRole, ...]:
-        return ("draft_rich", "again", "shorten", "read")
+        return ("draft_rich", "shorten", "read")
 
     async def _run(self, session: Session) -> None:
         await self.draft(session, "draft_rich")
