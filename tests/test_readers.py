@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from palimpsest.errors import ReadingError, TransientError
-from palimpsest.memory import ReadingStore, load_reading
+from palimpsest.memory import ChunkRead, ReadingStore, load_reading
 from palimpsest.memory.reading import Reading
 from palimpsest.models import Completion, ScriptedModel
 from palimpsest.readers import MemAgent, MemOCR
@@ -195,6 +195,16 @@ def test_a_reading_goes_on_after_its_last_finished_chunk():
     assert [version.text for version in reading.memories] == ["one", "two", "three"]
     assert notes_so_far(drafts(model)[0]) == "one"
     assert reading.answer == "x"
+
+
+def test_a_memory_of_a_chunk_that_was_cut_short_counts_for_nothing():
+    reader = MemAgent(chunk_tokens=200, memory_tokens=60)
+    stopped = read(ScriptedModel(["one", "two", TransientError("gone")]), reader).resumable()
+    assert stopped.records.pop() == ChunkRead(chunk=1, memory=1)
+    model = ScriptedModel(["two again", "three", r"\boxed{x}"])
+    reading = read(model, reader, reading=stopped)
+    assert notes_so_far(drafts(model)[0]) == "one"
+    assert reading.memory == "three"
 
 
 def test_a_reading_is_not_gone_on_with_under_other_settings():

@@ -107,6 +107,9 @@ class ChunkRead(_Record):
 
     kind: Literal["chunk"] = "chunk"
     chunk: int
+    memory: int | None
+    """Version of the memory that stands after it. A version that was written in a chunk which a
+    kill cut short is named by none, and so counts for nothing."""
 
 
 class GuardEvent(_Record):
@@ -122,7 +125,8 @@ class PageRecord(_Record):
     """A page that was rendered: its grid and hash; the picture is made again from the memory."""
 
     kind: Literal["page"] = "page"
-    memory: int
+    memory: int | None
+    """Version of the memory it shows; None for one that never came to be."""
     budget: int
     """Visual tokens allowed."""
     cell: int
@@ -205,10 +209,16 @@ class Reading:
         return self._of(Answer)
 
     @property
+    def memory_version(self) -> int | None:
+        """Which version of the memory stands after the last finished chunk, if any."""
+        chunks = self._of(ChunkRead)
+        return chunks[-1].memory if chunks else None
+
+    @property
     def memory(self) -> str:
-        """The memory as it stands; empty before the first draft."""
-        versions = self.memories
-        return versions[-1].text if versions else ""
+        """The memory as it stands after the last finished chunk; empty before the first draft."""
+        version = self.memory_version
+        return "" if version is None else self.memories[version].text
 
     @property
     def next_chunk(self) -> int:

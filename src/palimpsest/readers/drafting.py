@@ -33,8 +33,11 @@ class DraftingReader(Reader):
         """Drafts over the chunks that are not done yet."""
         tokenizer = await session.model.tokenizer()
         for chunk in range(session.reading.next_chunk, len(session.reading.header.chunks)):
+            versions = len(session.reading.memories)
             await self._draft_chunk(session, role, chunk, tokenizer)
-            session.record(ChunkRead(chunk=chunk))
+            written = len(session.reading.memories)
+            version = written - 1 if written > versions else session.reading.memory_version
+            session.record(ChunkRead(chunk=chunk, memory=version))
 
     async def _draft_chunk(
         self, session: Session, role: PromptRole, chunk: int, tokenizer: Tokenizer
@@ -69,7 +72,7 @@ class DraftingReader(Reader):
             user(self._draft_prompt(session, role, chunk)),
             self.sampling(int(self.memory_tokens * slack)),
             chunk=chunk,
-            memory=session.memory_version(),
+            memory=session.reading.memory_version,
         )
 
     async def _add_to_memory(

@@ -49,7 +49,7 @@ class MemAgent(DraftingReader):
             template,
             user(template.fill(question=question, memory=memory)),
             self.sampling(self.answer_tokens),
-            memory=session.memory_version(),
+            memory=session.reading.memory_version,
             question=number,
         )
         session.answer(completion, number)

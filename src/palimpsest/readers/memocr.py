@@ -70,7 +70,7 @@ class MemOCR(DraftingReader):
     def _record_page(self, session: Session, page: Page) -> int:
         session.record(
             PageRecord(
-                memory=session.memory_version() or 0,
+                memory=session.reading.memory_version,
                 budget=page.budget,
                 cell=page.cell,
                 grid_width=page.grid_width,

@@ -63,11 +63,6 @@ class Session:
         self.record(turn)
         return completion
 
-    def memory_version(self) -> int | None:
-        """Index of the memory as it stands; None before the first draft."""
-        count = len(self.reading.memories)
-        return count - 1 if count else None
-
     def answered(self, question: int, budget: int | None = None) -> bool:
         """Whether a resumed reading has this answer already."""
         return any(
