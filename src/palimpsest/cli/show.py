@@ -98,18 +98,19 @@ def _print(reading: Reading) -> None:
 
 
 def _write_page(reading: Reading, path: Path, budget: int | None) -> None:
-    from palimpsest.pages import render
+    from palimpsest.readers import MemOCR
 
     if not reading.memory:
         raise InputError("the reading has no memory to draw", hint="read a chunk first")
     if budget is None and not reading.pages:
         raise InputError("how large should the page be?", hint="give --budget N visual tokens")
     tokens = budget or reading.pages[-1].budget
-    cell = reading.pages[-1].cell if reading.pages else 28
-    drawn = render(reading.memory, tokens, cell=cell)
+    header = reading.header
+    reader = MemOCR(**header.settings) if header.reader == MemOCR.name else MemOCR()
+    drawn = reader.page(reading.memory, tokens)
     path.write_bytes(drawn.png())
     notes.print(
-        f"{path}: {drawn.grid_width}x{drawn.grid_height} of {cell}-pixel cells,"
+        f"{path}: {drawn.grid_width}x{drawn.grid_height} of {drawn.cell}-pixel cells,"
         f" {drawn.tokens} visual tokens, body text {drawn.body_px:.1f} px",
         markup=False,
     )

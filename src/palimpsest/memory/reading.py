@@ -288,7 +288,7 @@ class Reading:
 
 def dump_line(part: Header | Record) -> str:
     """One line of JSON, without the newline."""
-    return part.model_dump_json(exclude_defaults=False)
+    return part.model_dump_json()
 
 
 def reading_key(
