@@ -1,6 +1,7 @@
 """Readers follow their papers' control flow, keep the memory from harm, and go on after a stop."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -8,6 +9,7 @@ from palimpsest.errors import ReadingError, TransientError
 from palimpsest.memory import ChunkRead, ReadingStore, load_reading
 from palimpsest.memory.reading import Reading
 from palimpsest.models import Completion, ScriptedModel
+from palimpsest.pages import Style
 from palimpsest.readers import MemAgent, MemOCR
 from palimpsest.sources import Source
 
@@ -211,6 +213,20 @@ def test_a_reading_is_not_gone_on_with_under_other_settings():
     stopped = read(ScriptedModel(["one", TransientError("gone")]))
     with pytest.raises(ReadingError):
         read(ScriptedModel([]), MemAgent(chunk_tokens=201), reading=stopped.resumable())
+
+
+def test_other_words_for_no_memory_make_another_reading():
+    prompts = replace(READER.prompts, empty_memory="No previous memory")
+    other = READER.model_copy(update={"prompts": prompts})
+    model = ScriptedModel([])
+    assert other.key(SOURCE, QUESTION, model) != READER.key(SOURCE, QUESTION, model)
+
+
+def test_a_page_is_drawn_again_from_the_settings_in_the_reading():
+    reader = MemOCR(chunk_tokens=1000, budgets=(16,), cell=32, style=Style(cap_px=12))
+    reading = read(ScriptedModel(["# Ada", r"\boxed{Ada}"]), reader)
+    page = MemOCR(**reading.header.settings).page(reading.memory, 16)
+    assert page.sha256 == reading.pages[0].sha256
 
 
 def test_a_reading_reloads_to_an_equal_one(tmp_path):

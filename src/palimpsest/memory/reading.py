@@ -65,7 +65,7 @@ class Header(_Record):
     model: str
     tokenizer: str
     prompts: dict[str, str]
-    """Role of each prompt and the id and hash of its wording."""
+    """Role of each prompt and the id and hash of its wording; what stood for no memory yet."""
     chunks: tuple[Span, ...]
 
     @property

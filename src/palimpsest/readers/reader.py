@@ -180,7 +180,10 @@ class Reader(BaseModel, ABC):
         return self.prompts.get(role, self.order)
 
     def _fingerprints(self) -> dict[str, str]:
-        return {role: self.template(role).fingerprint for role in self.prompt_roles()}
+        wordings: dict[str, str] = {
+            role: self.template(role).fingerprint for role in self.prompt_roles()
+        }
+        return {**wordings, "empty_memory": self.prompts.empty_memory}
 
     @abstractmethod
     def prompt_roles(self) -> tuple[PromptRole, ...]:
