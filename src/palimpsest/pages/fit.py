@@ -1,7 +1,8 @@
 """Chooses the grid and the type size together, so that the page is full.
 
 For a few page shapes, the largest type at which the memory still fits is searched; the shape that
-allows the largest type wins. A tall page usually does: lists and tables leave short lines.
+allows the largest type wins. A tall page usually does: lists and tables leave short lines. Columns
+give a squarer page the same short lines.
 """
 
 from __future__ import annotations
@@ -12,7 +13,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from palimpsest.pages.layout import Flow, Measured, lay_out
+from palimpsest.pages.layout import (
+    Flow,
+    Measured,
+    lay_out,
+    needed_width,
+    strip_height,
+    text_area,
+)
+from palimpsest.pages.strip import Slice, side_by_side, slices
 from palimpsest.pages.style import Style
 
 RATIOS = (2.3, 3.0, 1.6, 1.1, 0.7)
@@ -26,6 +35,10 @@ _SMALL_BUDGET = 12
 """Up to this many cells, every number of columns is tried."""
 _LONGEST_SIDE = 200
 """Servers refuse images whose sides differ by a larger factor."""
+_RAGGED = 1.3
+"""What a column loses at its foot in em, as lines do not divide."""
+_NARROWEST = 9.0
+"""The least width of one of several columns in em; nor do they ever break words."""
 
 
 class Grid(NamedTuple):
@@ -39,6 +52,22 @@ class Grid(NamedTuple):
         return self.columns * self.rows
 
 
+class Shape(NamedTuple):
+    """A grid of cells and the number of columns of text on it."""
+
+    grid: Grid
+    columns: int
+
+
+class Strip(NamedTuple):
+    """What a strip of some width comes to, in em."""
+
+    height: float
+    broken: float
+    """Share of lines that suffer from a broken word."""
+    overflows: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Fit:
     """A grid, the body type in px, and the layout, in em, that fills it."""
@@ -48,11 +77,19 @@ class Fit:
     flow: Flow
     margin_px: float
 
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """The largest type found on a shape."""
+
+    shape: Shape
+    px: float
+    strip: Strip
+
     @property
     def worth(self) -> float:
         """Type size, less the share of lines that suffer from a broken word."""
-        lines = max(len(self.flow.lines), 1)
-        return self.px * (1 - 0.5 * min(1.0, self.flow.broken / lines))
+        return self.px * (1 - 0.5 * self.strip.broken)
 
 
 class Fitter:
@@ -62,53 +99,123 @@ class Fitter:
         self._blocks = blocks
         self._cell = cell
         self._style = style
+        self._strips: dict[float, Strip] = {}
 
     def fit(self, budget: int) -> Fit:
         """The page with the largest type. Never fails: type can always be smaller."""
-        best: Fit | None = None
-        for grid in _grids(budget):
-            found = self._largest(grid, 0.0 if best is None else best.worth)
+        best: Size | None = None
+        for shape in _shapes(budget, self._style.columns):
+            found = self._largest(shape, best)
             if found and (best is None or found.worth > best.worth):
                 best = found
         assert best is not None
         if best.px >= self._style.cap_px:
             best = self._smallest(best)
-        return self._trimmed(best, budget)
+        return self._trimmed(self._set(best), budget)
+
+    def fit_pages(self, budget: int) -> list[Fit]:
+        """As few pages as hold the memory at the legible size, each with the same type."""
+        if self.fits(budget, self._style.floor_px):
+            return [self.fit(budget)]
+        floor = self._style.floor_px
+        split = (
+            (shape, self._split(shape, floor)) for shape in _shapes(budget, self._style.columns)
+        )
+        counted = [(len(pages), shape) for shape, pages in split if pages]
+        if not counted:
+            return [self.fit(budget)]
+        count, shape = min(counted, key=lambda pair: pair[0])
+        pages = self._split(shape, floor)
+        px = floor
+        while (larger := self._split(shape, px * _CLOSE)) and len(larger) <= count:
+            pages, px = larger, px * _CLOSE
+        return [
+            self._trimmed(Fit(shape.grid, px, flow, self._margin(px)), budget) for flow in pages
+        ]
+
+    def _split(self, shape: Shape, px: float) -> list[Flow]:
+        """The pages that hold the memory at a size; none if the shape is too narrow for it."""
+        width = self._width(shape, px)
+        if width < _NARROWEST:
+            return []
+        strip = lay_out(self._blocks, width, self._style)
+        parts = slices(strip, self._height(shape, px))
+        if parts is None or strip.overflows:
+            return []
+        pages = [parts[i : i + shape.columns] for i in range(0, len(parts), shape.columns)]
+        return [side_by_side(strip, page, self._style.column_gap) for page in pages]
 
     def fits(self, budget: int, px: float) -> bool:
         """Whether some grid of the budget holds the memory at this type size."""
-        return any(self._at(grid, px) for grid in _grids(budget))
+        return any(self._at(shape, px) for shape in _shapes(budget, self._style.columns))
+
+    @cached_property
+    def _needed(self) -> float:
+        return max(map(needed_width, self._blocks), default=0.0) + 1e-6
 
     @cached_property
     def _area(self) -> float:
         """What the memory may be expected to cover, in square em."""
-        flow = lay_out(self._blocks, 1e9, self._style)
-        length = sum((line.width + 1.0) * line.scale for line in flow.lines)
-        return max(length, 1.0) * self._style.line_height
+        return max(sum(map(text_area, self._blocks)), 1.0) * self._style.line_height
 
-    def _at(self, grid: Grid, px: float) -> Fit | None:
-        """The layout at a size, or None if it is too long or too wide."""
-        margin = max(self._style.margin_px, px * _OVERHANG)
-        width = grid.columns * self._cell - 2 * margin
-        flow = lay_out(self._blocks, width / px, self._style)
-        if flow.overflows or flow.height * px > grid.rows * self._cell - 2 * margin:
+    def _strip(self, width: float) -> Strip:
+        strip = self._strips.get(width)
+        if strip is None:
+            strip = self._strips[width] = self._measured(width)
+        return strip
+
+    def _measured(self, width: float) -> Strip:
+        if width >= self._needed:
+            return Strip(strip_height(self._blocks, width, self._style), 0.0, False)
+        flow = lay_out(self._blocks, width, self._style)
+        return Strip(flow.height, min(1.0, flow.broken / max(len(flow.lines), 1)), flow.overflows)
+
+    def _margin(self, px: float) -> float:
+        return max(self._style.margin_px, px * _OVERHANG)
+
+    def _width(self, shape: Shape, px: float) -> float:
+        """Of one column of text, in em."""
+        width = (shape.grid.columns * self._cell - 2 * self._margin(px)) / px
+        return (width - (shape.columns - 1) * self._style.column_gap) / shape.columns
+
+    def _height(self, shape: Shape, px: float) -> float:
+        """Of one column of text, in em."""
+        return (shape.grid.rows * self._cell - 2 * self._margin(px)) / px
+
+    def _room(self, shape: Shape, px: float) -> float:
+        """Of all columns together, as far as they can be filled."""
+        lost = (shape.columns - 1) * _RAGGED * self._style.line_height
+        return shape.columns * self._height(shape, px) - lost
+
+    def _at(self, shape: Shape, px: float) -> Size | None:
+        """The strip at a size, or None if it is too long or too wide."""
+        width = self._width(shape, px)
+        if width <= 0 or (shape.columns > 1 and width < max(_NARROWEST, self._needed)):
             return None
-        return Fit(grid, px, flow, margin)
+        strip = self._strip(width)
+        if strip.overflows or strip.height > self._room(shape, px):
+            return None
+        return Size(shape, px, strip)
 
-    def _largest(self, grid: Grid, worth: float) -> Fit | None:
-        """The largest type on a grid, or None if that is not worth more than `worth`."""
+    def _largest(self, shape: Shape, best: Size | None) -> Size | None:
+        """The largest type on a shape, or None if it is not worth more than `best`."""
         cap = self._style.cap_px
-        if worth >= cap or (worth and not self._at(grid, worth * _CLOSE)):
-            return None
-        px = min(cap, self._cell * math.sqrt(grid.cells / self._area))
-        low: Fit | None = None
+        low: Size | None = None
         high = math.inf
+        if best is None:
+            px = min(cap, self._cell * math.sqrt(shape.grid.cells / self._area))
+        elif best.worth >= cap:
+            return None
+        else:
+            px = min(cap, best.worth * _CLOSE)
         for step in range(_STEPS):
-            found = self._at(grid, px)
+            found = self._at(shape, px)
             if found:
                 low = found
                 if px >= cap:
                     return found
+            elif best is not None and step == 0:
+                return None
             else:
                 high = px
             if low and high / low.px < _CLOSE:
@@ -116,7 +223,7 @@ class Fitter:
             px = self._next(low, high, step)
         return self._rounded(low) if low else None
 
-    def _next(self, low: Fit | None, high: float, step: int) -> float:
+    def _next(self, low: Size | None, high: float, step: int) -> float:
         """The next size to try: by the height that is left, or the middle every other time."""
         if low is None:
             return high * (0.93 if step < 2 else 0.7)
@@ -126,38 +233,58 @@ class Fitter:
         guess = low.px * self._stretch(low)
         return guess if step % 2 and low.px * 1.004 < guess < high / 1.004 else middle
 
-    def _stretch(self, fit: Fit) -> float:
-        room = fit.grid.rows * self._cell - 2 * fit.margin_px
-        return max(1.02, min(2.0, math.sqrt(room / max(fit.flow.height * fit.px, 1e-6))))
+    def _stretch(self, size: Size) -> float:
+        room = self._room(size.shape, size.px)
+        return max(1.02, min(2.0, math.sqrt(room / max(size.strip.height, 1e-6))))
 
-    def _rounded(self, fit: Fit) -> Fit:
+    def _rounded(self, size: Size) -> Size:
         """Rounds the size down, so that pages share glyphs; keeps it if that does not fit."""
-        digits = 20 if fit.px >= 1 else 10 ** math.ceil(2 - math.log10(fit.px))
-        px = math.floor(fit.px * digits) / digits
-        return self._at(fit.grid, px) or fit
+        digits = 20 if size.px >= 1 else 10 ** math.ceil(2 - math.log10(size.px))
+        px = math.floor(size.px * digits) / digits
+        return self._at(size.shape, px) or size
 
-    def _smallest(self, fit: Fit) -> Fit:
-        """The fewest cells that hold the memory at the size of `fit`."""
-        best = fit
-        least = min(self._style.minimum, fit.grid.cells)
-        used = fit.grid.columns * self._rows(fit)
-        columns = {round(math.sqrt(used / ratio)) for ratio in RATIOS}
-        for count in sorted({*columns, *range(1, _SMALL_BUDGET // 2 + 1)} - {0}):
-            tall = self._at(Grid(count, _LONGEST_SIDE * count), fit.px)
-            if not tall or tall.flow.broken > fit.flow.broken:
+    def _set(self, size: Size) -> Fit:
+        """Lays out the page. Columns that come out uneven cost a little of the size."""
+        shape, px = size.shape, size.px
+        while True:
+            strip = lay_out(self._blocks, self._width(shape, px), self._style)
+            parts = self._parts(strip, shape, px)
+            if parts is not None:
+                flow = strip
+                if shape.columns > 1:
+                    flow = side_by_side(strip, parts, self._style.column_gap)
+                return Fit(shape.grid, px, flow, self._margin(px))
+            px /= _CLOSE
+
+    def _parts(self, strip: Flow, shape: Shape, px: float) -> list[Slice] | None:
+        if shape.columns == 1:
+            return [Slice(0.0, strip.height)]
+        parts = slices(strip, self._height(shape, px))
+        return parts if parts and len(parts) <= shape.columns else None
+
+    def _smallest(self, size: Size) -> Size:
+        """The fewest cells that hold the memory at this size."""
+        best, most = size, size.shape.grid.cells
+        least = min(self._style.minimum, most)
+        used = size.shape.grid.columns * self._rows(size)
+        counts = {round(math.sqrt(used / ratio)) for ratio in RATIOS}
+        for count in sorted({*counts, *range(1, _SMALL_BUDGET // 2 + 1)} - {0}):
+            tall = self._at(Shape(Grid(count, _LONGEST_SIDE * count), 1), size.px)
+            if not tall or tall.strip.broken > size.strip.broken:
                 continue
             grid = Grid(count, max(self._rows(tall), -(-least // count)))
-            if grid.cells < best.grid.cells and _sane(grid):
-                best = Fit(grid, tall.px, tall.flow, tall.margin_px)
+            if grid.cells < best.shape.grid.cells and _sane(grid):
+                best = Size(Shape(grid, 1), tall.px, tall.strip)
         return best
 
-    def _rows(self, fit: Fit) -> int:
-        return math.ceil((fit.flow.height * fit.px + 2 * fit.margin_px) / self._cell - 1e-9)
+    def _rows(self, size: Size) -> int:
+        return _rows(size.strip.height, size.px, self._margin(size.px), self._cell)
 
     def _trimmed(self, fit: Fit, budget: int) -> Fit:
         """Gives back rows of cells that nothing stands in."""
         least = -(-min(self._style.minimum, budget) // fit.grid.columns)
-        rows = min(fit.grid.rows, max(self._rows(fit), least, 1))
+        used = _rows(fit.flow.height, fit.px, fit.margin_px, self._cell)
+        rows = min(fit.grid.rows, max(used, least, 1))
         return Fit(Grid(fit.grid.columns, rows), fit.px, fit.flow, fit.margin_px)
 
 
@@ -168,6 +295,16 @@ def most_kept(count: int, fits: Callable[[int], bool]) -> int:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low
+
+
+def _rows(height: float, px: float, margin_px: float, cell: int) -> int:
+    return math.ceil((height * px + 2 * margin_px) / cell - 1e-9)
+
+
+def _shapes(budget: int, columns: int) -> Iterator[Shape]:
+    for grid in _grids(budget):
+        for count in range(1, columns + 1):
+            yield Shape(grid, count)
 
 
 def _grids(budget: int) -> Iterator[Grid]:

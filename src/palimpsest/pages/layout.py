@@ -1,11 +1,13 @@
-"""Flows measured blocks down a column. All lengths are in em of the body type.
+"""Flows measured blocks down a strip. All lengths are in em of the body type.
 
-Measuring (shaping the words) does not depend on the size or the width and is done once; a layout
-is then a cheap function of the width alone, so that a fit can try a dozen.
+Measuring (shaping the words) does not depend on the size or the width and is done once. The height
+of a strip of some width is then cheap to ask, so that a fit can try a dozen, and the strip itself
+is laid out only for the one that is taken.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -24,6 +26,11 @@ _CELL_PADDING = 0.22
 _MARKER_GAP = 0.25
 _KEPT_WIDTH = 0.8
 """A frame takes at most the rest of the width, so that deep nesting leaves room for text."""
+
+
+_PLAIN = Look()
+_UNBREAKABLE = frozenset(("table", "h1", "h2", "h3", "h4", "h5", "h6"))
+"""Roles whose lines stay together in one column."""
 
 
 class Line(NamedTuple):
@@ -56,6 +63,13 @@ class Bar(NamedTuple):
     y1: float
 
 
+class Break(NamedTuple):
+    """A place to go on in the next column: one ends at `bottom`, the next begins at `top`."""
+
+    bottom: float
+    top: float
+
+
 @dataclass(slots=True)
 class Flow:
     """Where everything stands."""
@@ -64,6 +78,7 @@ class Flow:
     height: float = 0.0
     lines: list[Line] = field(default_factory=list)
     bars: list[Bar] = field(default_factory=list)
+    breaks: list[Break] = field(default_factory=list)
     broken: int = 0
     """Words broken for lack of width."""
     overflows: bool = False
@@ -109,24 +124,68 @@ def measure(block: Block, style: Style) -> Measured:
     if isinstance(block, Rule):
         return MeasuredRule(block, indents)
     if isinstance(block, Table):
-        rows = [[segments(cell, families=style.families) for cell in row] for row in block.rows]
+        rows = [[_segments(cell, style) for cell in row] for row in block.rows]
         columns = range(len(rows[0]))
         natural = [max(max(s.width for s in row[column]) for row in rows) for column in columns]
         least = [max(max(s.widest for s in row[column]) for row in rows) for column in columns]
         return MeasuredTable(block, rows, natural, least, indents)
-    lines = segments(block.spans, keep_spaces=block.role == "code", families=style.families)
-    marker = _marker(block.marker, block.line, style) if block.marker else None
-    scale = style.heading_scales[min(block.level, 3) - 1] if block.level else 1.0
-    return MeasuredText(block, lines, marker, scale, indents)
+    lines = _segments(block.spans, style, keep_spaces=block.role == "code")
+    marker = marker_segment(block.marker, block.line, style) if block.marker else None
+    return MeasuredText(block, lines, marker, heading_scale(block, style), indents)
+
+
+def heading_scale(block: Text, style: Style) -> float:
+    """The type size of a block relative to the body."""
+    return style.heading_scales[min(block.level, 3) - 1] if block.level else 1.0
+
+
+def needed_width(measured: Measured) -> float:
+    """The narrowest strip in which no word of the block is broken."""
+    indent = sum(indent for _, indent in measured.indents)
+    if isinstance(measured, MeasuredText):
+        return indent + max(segment.widest for segment in measured.segments) * measured.scale
+    if isinstance(measured, MeasuredTable):
+        return indent + sum(measured.least) + 2 * _CELL_PADDING * len(measured.least)
+    return 0.0
+
+
+def text_area(measured: Measured) -> float:
+    """What the block's text covers when every line is full, in square em of line height 1."""
+    if isinstance(measured, MeasuredText):
+        return sum((s.width + 1.0) * measured.scale**2 for s in measured.segments)
+    if isinstance(measured, MeasuredTable):
+        return sum(s.width + 1.0 for row in measured.rows for cell in row for s in cell)
+    return 1.0
+
+
+def strip_height(blocks: Sequence[Measured], width: float, style: Style) -> float:
+    """The height of `lay_out`'s flow, without laying out. The strip must be wide enough for every
+    word (`needed_width`)."""
+    height = style.block_gap * (len(blocks) - 1)
+    for measured in blocks:
+        room = width - _left(measured.indents, width) if measured.indents else width
+        if isinstance(measured, MeasuredText):
+            scale = measured.scale
+            lines = 0
+            for segment in measured.segments:
+                lines += _line_count(segment, room / scale)
+            height += lines * style.line_height * scale
+        elif isinstance(measured, MeasuredTable):
+            height += _table_height(measured, room, style)
+        else:
+            height += _RULE_ROOM + RULE_HEIGHT
+    return height
 
 
 def lay_out(blocks: Sequence[Measured], width: float, style: Style) -> Flow:
-    """Sets the blocks below each other in a column of `width`."""
+    """Sets the blocks below each other in a strip of `width`."""
     flow = Flow(width)
-    gap = 0.0
+    bottom = 0.0
+    keep = True
     for index, measured in enumerate(blocks):
-        flow.height += gap
-        top = flow.height
+        top = flow.height = bottom + (style.block_gap if index else 0.0)
+        if not keep:
+            flow.breaks.append(Break(bottom, top))
         left = _left(measured.indents, width)
         if isinstance(measured, MeasuredText):
             _lay_text(flow, index, measured, left, style)
@@ -134,9 +193,17 @@ def lay_out(blocks: Sequence[Measured], width: float, style: Style) -> Flow:
             _lay_table(flow, index, measured, left, style)
         else:
             _lay_rule(flow, left)
-        gap = style.block_gap
         _lay_quotes(flow, measured, top)
+        bottom = flow.height
+        # A heading at the foot of a column would head nothing.
+        keep = isinstance(measured, MeasuredText) and measured.block.level > 0
     return flow
+
+
+def _segments(spans: Sequence[Span], style: Style, *, keep_spaces: bool = False) -> list[Segment]:
+    if not style.emphasis:
+        spans = [Span(span.text, _PLAIN, span.line) for span in spans]
+    return segments(spans, keep_spaces=keep_spaces, families=style.families)
 
 
 def _indent(frame: Frame, style: Style) -> float:
@@ -144,11 +211,12 @@ def _indent(frame: Frame, style: Style) -> float:
         return _QUOTE_INDENT
     if not frame.marker:
         return style.list_indent
-    return max(style.list_indent, _marker(frame.marker, 0, style).width + _MARKER_GAP)
+    return max(style.list_indent, marker_segment(frame.marker, 0, style).width + _MARKER_GAP)
 
 
-def _marker(text: str, line: int, style: Style) -> Segment:
-    return segments([Span(text, Look(), line)], families=style.families)[0]
+def marker_segment(text: str, line: int, style: Style) -> Segment:
+    """A bullet, number or other sign that layout puts between texts."""
+    return segments([Span(text, _PLAIN, line)], families=style.families)[0]
 
 
 def _left(indents: Indents, width: float) -> float:
@@ -159,13 +227,30 @@ def _left(indents: Indents, width: float) -> float:
     return left
 
 
+def _line_count(segment: Segment, width: float) -> int:
+    """How many lines `Segment.wrap` makes of words none of which is wider than `width`."""
+    if segment.width <= width:
+        return 1
+    starts, ends, last = segment.starts, segment.ends, len(segment.ends)
+    width += 1e-9
+    first = count = 0
+    while first < last:
+        first = max(bisect_right(ends, starts[first] + width, first), first + 1)
+        count += 1
+    return count
+
+
 def _lay_text(flow: Flow, index: int, text: MeasuredText, left: float, style: Style) -> None:
-    top, role, scale = flow.height, text.block.role, text.scale
+    top, block, scale = flow.height, text.block, text.scale
     if text.marker:
         _lay_marker(flow, index, text, text.marker, left)
-    for segment in text.segments:
-        _lay_segment(flow, index, role, segment, left, flow.width - left, scale, style)
-    if role == "code":
+    for number, segment in enumerate(text.segments):
+        if number and not block.level:
+            flow.breaks.append(Break(flow.height, flow.height))
+        # What is read from the right is indented from the right.
+        x = 0.0 if segment.rtl else left
+        _lay_segment(flow, index, block.role, segment, x, flow.width - left, scale, style)
+    if block.role == "code":
         flow.bars.append(Bar("shade", left, top, flow.width, flow.height))
 
 
@@ -174,6 +259,8 @@ def _lay_marker(flow: Flow, index: int, text: MeasuredText, marker: Segment, lef
     x = _left(text.indents[:-1], flow.width)
     room = (left - x) * (1 - _MARKER_GAP / 2)
     scale = min(1.0, room / max(marker.width, 1e-6))
+    if text.segments[0].rtl:
+        x = flow.width - x - marker.width * scale
     y = flow.height + BASELINE * (text.scale - scale)
     flow.lines.append(Line(index, "marker", marker, 0, len(marker.pieces), x, y, scale))
 
@@ -188,26 +275,54 @@ def _lay_segment(
     scale: float,
     style: Style,
 ) -> None:
+    """Sets a segment's lines at the side where they are read from."""
     wrapped = segment.wrap(width / scale)
     flow.broken += wrapped.broken
-    flow.overflows |= wrapped.segment.widest * scale > width * (1 + 1e-9)
+    segment = wrapped.segment
+    if wrapped.broken or segment.widest * scale > width:
+        flow.overflows |= segment.widest * scale > width * (1 + 1e-9)
+    breaks = role not in _UNBREAKABLE
     first = 0
     for end in wrapped.ends:
-        flow.lines.append(Line(index, role, wrapped.segment, first, end, left, flow.height, scale))
+        if first and breaks:
+            flow.breaks.append(Break(flow.height, flow.height))
+        line = Line(index, role, segment, first, end, left, flow.height, scale)
+        if segment.rtl:
+            line = line._replace(x=left + width - line.width)
+        flow.lines.append(line)
         flow.height += style.line_height * scale
         first = end
 
 
-def _lay_table(flow: Flow, index: int, table: MeasuredTable, left: float, style: Style) -> None:
-    width = flow.width - left
+def _columns(table: MeasuredTable, width: float) -> tuple[list[float], float]:
+    """The widths of a table's columns, without the padding at either side of each."""
     padding = min(_CELL_PADDING, width / len(table.natural) / 8)
     room = width - 2 * padding * len(table.natural)
-    widths = column_widths(table.natural, table.least, room)
+    return column_widths(table.natural, table.least, room), padding
+
+
+def _table_height(table: MeasuredTable, width: float, style: Style) -> float:
+    widths, _ = _columns(table, width)
+    lines = 0
+    for row in table.rows:
+        tallest = 1
+        for cell, room in zip(row, widths, strict=True):
+            if len(cell) > 1 or cell[0].width > room:
+                tallest = max(tallest, sum(_line_count(segment, room) for segment in cell))
+        lines += tallest
+    return lines * style.line_height + (len(table.rows) + 1) * RULE_HEIGHT
+
+
+def _lay_table(flow: Flow, index: int, table: MeasuredTable, left: float, style: Style) -> None:
+    widths, padding = _columns(table, flow.width - left)
     edges = [left]
     for column in widths:
         edges.append(edges[-1] + column + 2 * padding)
     top = flow.height
-    for row in table.rows:
+    for number, row in enumerate(table.rows):
+        # The header stays with its first row; the rule between two rows is drawn in both columns.
+        if number > 1:
+            flow.breaks.append(Break(flow.height + RULE_HEIGHT, flow.height))
         _bar(flow, left, edges[-1])
         start = bottom = flow.height
         for column, cell in enumerate(row):

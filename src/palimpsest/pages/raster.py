@@ -1,21 +1,21 @@
 """Draws a fitted layout: glyphs at a multiple of the size, then one bicubic reduction.
 
-Each colour has a layer of coverage (0 to 255) of its own. Reducing coverage and then mixing the
-colours gives what reducing the mixed picture would, for a third of the work.
+All ink is one layer of coverage (0 to 255), whatever its colours; a second picture of the final
+size says which colour it has where. So there is one reduction however colourful the page is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from palimpsest.pages.block import Look
 from palimpsest.pages.fit import Fit
-from palimpsest.pages.font import Bitmap
+from palimpsest.pages.font import Face
 from palimpsest.pages.layout import BASELINE, Line
 from palimpsest.pages.style import Colour, Style
 from palimpsest.pages.words import Fragment
@@ -26,154 +26,150 @@ _STROKE = 0.07
 _STRIKE_HEIGHT = 0.27
 _UNDERLINE_DEPTH = 0.12
 _FILL_TOP, _FILL_BOTTOM = 0.82, -0.22
-
-Coverage = NDArray[np.uint8]
+_PHASES = 4
+"""Glyphs stand on quarters of a final pixel, whatever the multiple."""
 
 
 def draw(fit: Fit, cell: int, style: Style) -> Image.Image:
     """The page as an RGB image of exactly the grid's pixels."""
-    width, height = fit.grid.columns * cell, fit.grid.rows * cell
-    canvas = _Canvas(width, height, fit, style)
-    canvas.draw()
-    return canvas.reduced()
+    return _Canvas((fit.grid.columns * cell, fit.grid.rows * cell), fit, style).draw()
 
 
 def _multiple(px: float, pixels: int) -> int:
     """How many times larger to draw than to show."""
-    wanted = 4 if px < 7.5 else 2 if px < 12 else 1
+    wanted = 2 if px < 10 else 1
     while wanted > 1 and pixels * wanted**2 > _MOST_PIXELS:
         wanted -= 1
     return wanted
 
 
 class _Canvas:
-    def __init__(self, width: int, height: int, fit: Fit, style: Style) -> None:
-        self._size = width, height
+    """`paper` and `colours` have the final size, `ink` a multiple of it."""
+
+    def __init__(self, size: tuple[int, int], fit: Fit, style: Style) -> None:
+        self._size = size
         self._fit = fit
         self._style = style
-        self._multiple = _multiple(fit.px, width * height)
+        self._multiple = _multiple(fit.px, size[0] * size[1])
         self._em = fit.px * self._multiple
         self._margin = fit.margin_px * self._multiple
-        self._fills: dict[Colour, Coverage] = {}
-        self._inks: dict[Colour, Coverage] = {}
+        self._ink = Image.new("L", (size[0] * self._multiple, size[1] * self._multiple))
+        self._pen: Any = ImageDraw.Draw(self._ink).draw
+        self._paper = Image.new("RGB", size, style.paper)
+        self._colours: Image.Image | None = None
 
-    def draw(self) -> None:
-        for bar in self._fit.flow.bars:
-            colour = self._style.rule if bar.kind == "rule" else self._style.shade
-            self._rectangle(self._fills, colour, bar.x0, bar.y0, bar.x1, bar.y1)
+    def draw(self) -> Image.Image:
+        self._draw_bars()
         for line in self._fit.flow.lines:
-            for fragment, x, advance in _fragments(line):
-                self._decorate(fragment.look, line, x, advance)
+            scale = line.scale
+            for fragment, offset, advance in line.segment.visual(line.first, line.last):
+                x, look = line.x + offset * scale, fragment.look
+                if look.code or look.mark or look.strike or look.underline or look.colour:
+                    self._decorate(look, line, x, advance * scale)
                 self._write(fragment, line, x)
+        coverage = self._ink
+        if self._multiple > 1:
+            coverage = coverage.resize(self._size, Image.Resampling.BICUBIC)
+        ink = self._colours or self._style.ink
+        self._paper.paste(ink, (0, 0, *self._size), coverage)
+        return self._paper
 
-    def reduced(self) -> Image.Image:
-        page = np.empty((self._size[1], self._size[0], 3), np.float32)
-        page[:] = self._style.paper
-        for layers in (self._fills, self._inks):
-            for colour, coverage in layers.items():
-                image = Image.fromarray(coverage)
-                if self._multiple > 1:
-                    image = image.resize(self._size, Image.Resampling.BICUBIC)
-                share = np.asarray(image, np.float32)[..., None] / np.float32(255)
-                page += (np.array(colour, np.float32) - page) * share
-        return Image.fromarray(np.rint(page).astype(np.uint8))
+    def _draw_bars(self) -> None:
+        px, margin = self._fit.px, self._fit.margin_px
+        for kind, x0, y0, x1, y1 in self._fit.flow.bars:
+            colour = self._style.rule if kind == "rule" else self._style.shade
+            self._fill(
+                colour, x0 * px + margin, y0 * px + margin, x1 * px + margin, y1 * px + margin
+            )
 
-    def _layer(self, layers: dict[Colour, Coverage], colour: Colour) -> Coverage:
-        if colour not in layers:
-            width, height = self._size
-            shape = (height * self._multiple, width * self._multiple)
-            layers[colour] = np.zeros(shape, np.uint8)
-        return layers[colour]
-
-    def _rectangle(
-        self,
-        layers: dict[Colour, Coverage],
-        colour: Colour,
-        x0: float,
-        y0: float,
-        x1: float,
-        y1: float,
-    ) -> None:
-        """Fills a rectangle given in em, at least one canvas pixel thick."""
-        left = round(x0 * self._em + self._margin)
-        top = round(y0 * self._em + self._margin)
-        right = max(left + 1, round(x1 * self._em + self._margin))
-        bottom = max(top + 1, round(y1 * self._em + self._margin))
-        self._layer(layers, colour)[max(top, 0) : bottom, max(left, 0) : right] = 255
+    def _fill(self, colour: Colour, x0: float, y0: float, x1: float, y1: float) -> None:
+        """Paints a rectangle under the ink, given in final pixels; edges cover pixels in part."""
+        left, across = _shares(x0, x1, self._size[0])
+        top, down = _shares(y0, y1, self._size[1])
+        if not across.size or not down.size:
+            return
+        mask = Image.fromarray(np.rint(np.outer(down, across) * 255).astype(np.uint8))
+        self._paper.paste(colour, (left, top, left + mask.width, top + mask.height), mask)
 
     def _decorate(self, look: Look, line: Line, x: float, advance: float) -> None:
-        """Shades and strokes of a fragment."""
-        if not (look.code or look.mark or look.strike or look.underline):
-            return
-        right = x + advance
-        base = line.y + BASELINE * line.scale
-        ink = look.colour or self._style.ink
-
-        def band(layers: dict[Colour, Coverage], colour: Colour, top: float, end: float) -> None:
-            y0, y1 = base - top * line.scale, base - end * line.scale
-            self._rectangle(layers, colour, x, y0, right, y1)
-
+        """Shades, strokes and the colour of a fragment."""
         if look.code and line.role != "code":
-            band(self._fills, self._style.shade, _FILL_TOP, _FILL_BOTTOM)
+            self._fill(self._style.shade, *self._band(line, x, advance, _FILL_TOP, _FILL_BOTTOM))
         if look.mark:
-            band(self._fills, self._style.highlight, _FILL_TOP, _FILL_BOTTOM)
+            band = self._band(line, x, advance, _FILL_TOP, _FILL_BOTTOM)
+            self._fill(self._style.highlight, *band)
+        if look.colour:
+            self._colour(look.colour, *self._band(line, x, advance, BASELINE, -0.25))
         if look.strike:
-            band(self._inks, ink, _STRIKE_HEIGHT + _STROKE, _STRIKE_HEIGHT)
+            top = _STRIKE_HEIGHT + _STROKE
+            self._stroke(*self._band(line, x, advance, top, _STRIKE_HEIGHT))
         if look.underline:
-            band(self._inks, ink, _STROKE - _UNDERLINE_DEPTH, -_UNDERLINE_DEPTH)
+            top = _STROKE - _UNDERLINE_DEPTH
+            self._stroke(*self._band(line, x, advance, top, -_UNDERLINE_DEPTH))
+
+    def _band(
+        self, line: Line, x: float, advance: float, top: float, bottom: float
+    ) -> tuple[float, float, float, float]:
+        """A strip along a line of type in final pixels, its heights in em over the baseline."""
+        px, margin = self._fit.px, self._fit.margin_px
+        base = line.y + BASELINE * line.scale
+        return (
+            x * px + margin,
+            (base - top * line.scale) * px + margin,
+            (x + advance) * px + margin,
+            (base - bottom * line.scale) * px + margin,
+        )
+
+    def _colour(self, colour: Colour, x0: float, y0: float, x1: float, y1: float) -> None:
+        """Gives the ink in a rectangle its colour."""
+        if self._colours is None:
+            self._colours = Image.new("RGB", self._size, self._style.ink)
+        self._colours.paste(colour, (round(x0), round(y0), round(x1), round(y1)))
+
+    def _stroke(self, x0: float, y0: float, x1: float, y1: float) -> None:
+        """Inks a line, at least a pixel of the canvas thick."""
+        left, top = round(x0 * self._multiple), round(y0 * self._multiple)
+        right = max(left + 1, round(x1 * self._multiple))
+        bottom = max(top + 1, round(y1 * self._multiple))
+        self._ink.paste(255, (left, top, right, bottom))
 
     def _write(self, fragment: Fragment, line: Line, x: float) -> None:
-        layer = self._layer(self._inks, fragment.look.colour or self._style.ink)
         em = self._em * line.scale
         size = max(1, round(em * 64))
         left = x * self._em + self._margin
         base = (line.y + BASELINE * line.scale) * self._em + self._margin
-        # Glyphs stand on quarters of a final pixel, whatever the multiple.
-        phases = max(1, 4 // self._multiple)
-        step = 64 // phases
-        for face, index, glyph_x, glyph_y, _ in fragment.shaped.glyphs:
+        phases = -(-_PHASES // self._multiple)
+        stamp = self._pen.draw_bitmap
+        for face, number, glyph_x, glyph_y, _ in fragment.shaped.glyphs:
             whole, phase = divmod(round((left + glyph_x * em) * phases), phases)
-            bitmap = face.bitmap(index, size, phase * step)
-            _stamp(layer, bitmap, whole, round(base - glyph_y * em))
+            mask, offset, rise = _stamp(face, number, size, phase * 64 // phases)
+            if mask:
+                stamp((whole + offset, round(base - glyph_y * em) - rise), mask, 255)
 
 
-def _stamp(layer: Coverage, bitmap: Bitmap, x: int, y: int) -> None:
-    """Draws a glyph with its pen at x, y; what would be off the canvas is left out."""
-    coverage, left, top = bitmap
-    height, width = coverage.shape
-    x0, y0 = x + left, y - top
-    if x0 < 0 or y0 < 0:
-        coverage = coverage[max(-y0, 0) :, max(-x0, 0) :]
-        x0, y0 = max(x0, 0), max(y0, 0)
-        height, width = coverage.shape
-    target = layer[y0 : y0 + height, x0 : x0 + width]
-    if target.shape != coverage.shape:
-        coverage = coverage[: target.shape[0], : target.shape[1]]
-    np.maximum(target, coverage, out=target)
+class _Stamp(NamedTuple):
+    mask: Any
+    """Coverage as Pillow's core image; None for a glyph without ink."""
+    left: int
+    top: int
 
 
-def _fragments(line: Line) -> Iterator[tuple[Fragment, float, float]]:
-    """Fragments of a line with their x and advance in body em. The space behind a fragment is
-    part of it if the next has the same look, so that shades and strokes do not end at words."""
-    segment, scale = line.segment, line.scale
-    if line.last <= line.first:
-        return
-    origin = segment.starts[line.first]
-    for index in range(line.first, line.last):
-        x = segment.starts[index] - origin
-        fragments = segment.pieces[index].fragments
-        for fragment in fragments:
-            advance = fragment.shaped.width
-            if fragment is fragments[-1] and index + 1 < line.last:
-                following = segment.pieces[index + 1].fragments
-                if following and _continues(fragment.look, following[0].look):
-                    advance += segment.spaces[index]
-            yield fragment, line.x + x * scale, advance * scale
-            x += fragment.shaped.width
+@lru_cache(maxsize=32_768)
+def _stamp(face: Face, number: int, size: int, shift: int) -> _Stamp:
+    coverage, left, top = face.bitmap(number, size, shift)
+    mask = Image.fromarray(coverage).im if coverage.size else None
+    return _Stamp(mask, left, top)
 
 
-def _continues(look: Look, following: Look) -> bool:
-    """Whether shades and strokes run on between two words."""
-    return look == following or (
-        replace(look, bold=False, italic=False) == replace(following, bold=False, italic=False)
-    )
+def _shares(start: float, end: float, length: int) -> tuple[int, NDArray[np.float64]]:
+    """How much of each pixel from the first index on an interval covers, cut off at 0 and
+    `length`; a hairline covers a quarter at least."""
+    end = max(end, start + 1 / _PHASES)
+    start, end = max(start, 0.0), min(end, float(length))
+    if end <= start:
+        return 0, np.zeros(0)
+    first, last = int(start), int(np.ceil(end))
+    shares = np.ones(last - first)
+    shares[0] -= start - first
+    shares[-1] -= last - end
+    return first, shares
