@@ -70,7 +70,8 @@ def in_order(words: list[str]) -> str:
 
 
 def drawn(page: Page) -> str:
-    return "".join("".join(box.text for box in page.boxes if box.style != "marker").split())
+    text = "".join(box.text for box in page.boxes if box.style != "marker")
+    return "".join(text.replace("•", "").replace("|", "").split())
 
 
 def assert_well_formed(page: Page, budget: int, cell: int) -> None:

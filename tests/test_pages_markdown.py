@@ -7,7 +7,7 @@ import pytest
 from palimpsest.pages.block import HARD_BREAK, Block, Look, Rule, Span, Table, Text, text_of
 from palimpsest.pages.columns import column_widths
 from palimpsest.pages.markdown import MAX_FRAMES, read_markdown
-from palimpsest.pages.page import by_importance
+from palimpsest.pages.selection import by_importance
 from palimpsest.pages.words import segments
 
 FAMILIES = ("Noto Sans",)
@@ -137,7 +137,7 @@ def test_rules_and_quotes_are_blocks() -> None:
 
 def test_importance_is_headings_then_sections_then_emphasis() -> None:
     blocks = read_markdown("# a\n\nb\n\n## c\n\nd\n\n**e**\n\n### f\n\n**g**\n\nh\n")
-    order = [text_of(blocks[index]) for index in by_importance(blocks)]
+    order = [text_of(step.block) for step in by_importance(blocks) if step.whole]
     assert order == ["a", "c", "f", "b", "e", "d", "g", "h"]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from palimpsest.pages.page import Page, TextBox, render
-from palimpsest.pages.style import Style
+from palimpsest.pages.page import Page, TextBox, render, render_pages
+from palimpsest.pages.style import PRESETS, Style
 
-__all__ = ["Page", "Style", "TextBox", "render"]
+__all__ = ["PRESETS", "Page", "Style", "TextBox", "render", "render_pages"]

@@ -21,11 +21,14 @@ from functools import cached_property
 from PIL import Image
 
 from palimpsest.errors import InputError
-from palimpsest.pages.block import Block, Role, Text, spans_of, text_of
+from palimpsest.pages.block import Block, Role, Text, text_of
+from palimpsest.pages.compact import compact, compact_style
 from palimpsest.pages.fit import Fit, Fitter, Grid, most_kept
+from palimpsest.pages.font import Shaped
 from palimpsest.pages.layout import Flow, Measured, measure
 from palimpsest.pages.markdown import read_markdown
 from palimpsest.pages.raster import draw
+from palimpsest.pages.selection import by_importance
 from palimpsest.pages.style import Style
 
 MAX_BUDGET = 16_384
@@ -43,6 +46,8 @@ class TextBox:
     y0: float
     x1: float
     y1: float
+    px: float
+    """Size of the type."""
     line: int
     """The source line, counted from 0, that the first word comes from."""
     text: str
@@ -65,9 +70,14 @@ class Page:
     boxes: tuple[TextBox, ...] = field(compare=False, repr=False)
     dropped: int = field(compare=False)
     """Blocks left out by the policy `drop`."""
+    shortened: int = field(compare=False)
+    """Blocks of which that policy shows only the emphasised words."""
+    missing: str = field(compare=False)
+    """Characters that no installed font has: a box stands for each (`families.missing_hint`)."""
     text: str = field(compare=False, repr=False)
-    """The words that were drawn, a block a line."""
+    """The words that were drawn, in reading order, a block a line."""
     sha256: str
+    """Of the grid, the pixels and the fonts on the page."""
 
     @property
     def tokens(self) -> int:
@@ -92,17 +102,67 @@ def render(markdown: str, budget: int, *, cell: int = 28, style: Style = Style()
 
     Raises `InputError` if the memory is too large to lay out or the numbers make no page.
     """
-    _check(budget, cell)
-    blocks = [block for block in read_markdown(markdown) if not _is_blank(block)]
+    blocks = _blocks(markdown, budget, cell)
     if not blocks:
         return _blank(budget, cell, style)
     measured = [measure(block, style) for block in blocks]
-    kept = list(range(len(blocks)))
-    if style.policy == "drop":
-        kept = _kept(blocks, measured, budget, cell, style)
-    fit = Fitter([measured[index] for index in kept], cell, style).fit(budget)
-    drawn = [measured[index] for index in kept]
-    return _page(fit, [blocks[index] for index in kept], drawn, len(blocks), budget, cell, style)
+    fitter = Fitter(measured, cell, style)
+    if fitter.fits(budget, style.floor_px):
+        return _page(fitter.fit(budget), budget, cell, style)
+    if style.compact:
+        style = compact_style(style)
+        fitter = Fitter(compact(measured, style), cell, style)
+    if style.policy == "drop" and not fitter.fits(budget, style.floor_px):
+        return _selected(blocks, measured, budget, cell, style)
+    return _page(fitter.fit(budget), budget, cell, style)
+
+
+def _selected(
+    blocks: Sequence[Block], measured: Sequence[Measured], budget: int, cell: int, style: Style
+) -> Page:
+    """A page of what matters most, as far as it fits at the smallest legible size."""
+    steps = by_importance(blocks)
+    forms = [measured[s.place] if s.whole else measure(s.block, style) for s in steps]
+
+    def fitter(count: int) -> Fitter:
+        shown = {steps[number].place: forms[number] for number in range(count)}
+        kept = [shown[index] for index in sorted(shown)]
+        return Fitter(compact(kept, style) if style.compact else kept, cell, style)
+
+    count = most_kept(len(steps), lambda count: fitter(count).fits(budget, style.floor_px))
+    whole = {step.place: step.whole for step in steps[:count]}
+    return _page(
+        fitter(count).fit(budget),
+        budget,
+        cell,
+        style,
+        dropped=len(blocks) - len(whole),
+        shortened=list(whole.values()).count(False),
+    )
+
+
+def render_pages(
+    markdown: str,
+    budget: int,
+    *,
+    cell: int = 28,
+    style: Style = Style(),  # noqa: B008
+) -> tuple[Page, ...]:
+    """Lays out a memory on as few pages as hold it at the legible size `style.floor_px`, each of
+    at most `budget` cells. The policy of the style does not matter: nothing needs to be left out.
+
+    Raises `InputError` as `render` does.
+    """
+    blocks = _blocks(markdown, budget, cell)
+    if not blocks:
+        return (_blank(budget, cell, style),)
+    fitter = Fitter([measure(block, style) for block in blocks], cell, style)
+    return tuple(_page(fit, budget, cell, style) for fit in fitter.fit_pages(budget))
+
+
+def _blocks(markdown: str, budget: int, cell: int) -> list[Block]:
+    _check(budget, cell)
+    return [block for block in read_markdown(markdown) if not _is_blank(block)]
 
 
 def _check(budget: int, cell: int) -> None:
@@ -122,50 +182,19 @@ def _is_blank(block: Block) -> bool:
     return isinstance(block, Text) and not text_of(block)
 
 
-def _kept(
-    blocks: Sequence[Block], measured: Sequence[Measured], budget: int, cell: int, style: Style
-) -> list[int]:
-    """Indexes of the most important blocks that fit at the smallest legible size."""
-    order = by_importance(blocks)
-
-    def fits(count: int) -> bool:
-        chosen = [measured[index] for index in sorted(order[:count])]
-        return Fitter(chosen, cell, style).fits(budget, style.floor_px)
-
-    return sorted(order[: most_kept(len(blocks), fits)])
-
-
-def by_importance(blocks: Sequence[Block]) -> list[int]:
-    """Indexes of blocks, the most important first: headings, then higher sections before deeper
-    and earlier blocks before later ones. Bold, marked or coloured text counts as one heading level
-    higher, and a table as its section does."""
-    ranks: list[tuple[bool, int, int]] = []
-    depth = 0
-    for index, block in enumerate(blocks):
-        level = block.level if isinstance(block, Text) else 0
-        depth = level or depth
-        stressed = any(span.look.emphasised for span in spans_of(block))
-        ranks.append((not level, depth + (not stressed and not level), index))
-    return [rank[2] for rank in sorted(ranks)]
-
-
 def _blank(budget: int, cell: int, style: Style) -> Page:
     side = 2 if style.minimum > 1 and budget >= 4 else 1
     fit = Fit(Grid(side, side), style.cap_px, Flow(0.0), style.margin_px)
-    return _page(fit, (), (), 0, budget, cell, style)
+    return _page(fit, budget, cell, style)
 
 
 def _page(
-    fit: Fit,
-    blocks: Sequence[Block],
-    measured: Sequence[Measured],
-    total: int,
-    budget: int,
-    cell: int,
-    style: Style,
+    fit: Fit, budget: int, cell: int, style: Style, *, dropped: int = 0, shortened: int = 0
 ) -> Page:
     image = draw(fit, cell, style)
-    digest = hashlib.sha256(f"{fit.grid.columns} {fit.grid.rows} {cell} ".encode())
+    shapes = _shapes(fit.flow)
+    fonts = sorted({face.sha256 for shape in shapes for face in shape.faces})
+    digest = hashlib.sha256(f"{fit.grid.columns} {fit.grid.rows} {cell} {fonts}".encode())
     digest.update(image.tobytes())
     sizes: dict[Role, float] = {"body": fit.px}
     for line in fit.flow.lines:
@@ -178,14 +207,22 @@ def _page(
         budget=budget,
         body_px=fit.px,
         sizes=sizes,
-        boxes=_boxes(fit, measured, style),
-        dropped=total - len(blocks),
-        text="\n".join(filter(None, map(text_of, blocks))),
+        boxes=_boxes(fit, style),
+        dropped=dropped,
+        shortened=shortened,
+        missing="".join(sorted({sign for shape in shapes for sign in shape.missing})),
+        text=_text(fit.flow),
         sha256=digest.hexdigest(),
     )
 
 
-def _boxes(fit: Fit, measured: Sequence[Measured], style: Style) -> tuple[TextBox, ...]:
+def _shapes(flow: Flow) -> list[Shaped]:
+    """The shaped words of a page, those of a segment once."""
+    segments = {id(line.segment): line.segment for line in flow.lines}.values()
+    return [f.shaped for segment in segments for piece in segment.pieces for f in piece.fragments]
+
+
+def _boxes(fit: Fit, style: Style) -> tuple[TextBox, ...]:
     boxes: list[TextBox] = []
     for line in fit.flow.lines:
         text = line.segment.text(line.first, line.last)
@@ -194,7 +231,23 @@ def _boxes(fit: Fit, measured: Sequence[Measured], style: Style) -> tuple[TextBo
         x0 = fit.margin_px + line.x * fit.px
         y0 = fit.margin_px + line.y * fit.px
         x1 = x0 + line.width * fit.px
-        y1 = y0 + style.line_height * line.scale * fit.px
+        px = line.scale * fit.px
+        y1 = y0 + style.line_height * px
         source = line.segment.lines[line.first]
-        boxes.append(TextBox(line.block, line.role, x0, y0, x1, y1, source, text))
+        boxes.append(TextBox(line.block, line.role, x0, y0, x1, y1, px, source, text))
     return tuple(boxes)
+
+
+def _text(flow: Flow) -> str:
+    """Words in reading order: a new line for each block, a space for each end of a line but one
+    that breaks a word."""
+    parts: list[str] = []
+    block, joint = -1, ""
+    for line in flow.lines:
+        if parts:
+            parts.append("\n" if line.block != block else joint)
+        block = line.block
+        parts.append(line.segment.text(line.first, line.last))
+        ended = line.last == len(line.segment.pieces) or line.segment.spaces[line.last - 1] > 0
+        joint = " " if ended else ""
+    return "".join(parts)
