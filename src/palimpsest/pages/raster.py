@@ -37,7 +37,7 @@ def draw(fit: Fit, cell: int, style: Style) -> Image.Image:
 
 def _multiple(px: float, pixels: int) -> int:
     """How many times larger to draw than to show."""
-    wanted = 2 if px < 10 else 1
+    wanted = 2 if px < 12 else 1
     while wanted > 1 and pixels * wanted**2 > _MOST_PIXELS:
         wanted -= 1
     return wanted
