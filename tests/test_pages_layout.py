@@ -12,7 +12,7 @@ from palimpsest.errors import InputError
 from palimpsest.pages import PRESETS, Style, render, render_pages
 from palimpsest.pages.block import text_of
 from palimpsest.pages.compact import compact, compact_style
-from palimpsest.pages.layout import lay_out, measure, needed_width, strip_height
+from palimpsest.pages.layout import extent, lay_out, measure, needed_width
 from palimpsest.pages.markdown import read_markdown
 from palimpsest.pages.selection import by_importance, shortened
 from palimpsest.pages.strip import side_by_side, slices
@@ -46,14 +46,13 @@ def measured(markdown: str, style: Style = STYLE):
     return [measure(block, style) for block in read_markdown(markdown)]
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=200)
 @given(MEMORIES, st.floats(1, 60))
-def test_strip_height_is_that_of_the_layout(markdown: str, extra: float) -> None:
+def test_extent_is_that_of_the_layout(markdown: str, width: float) -> None:
     blocks = measured(markdown)
-    width = max(map(needed_width, blocks)) + extra
-    flow = lay_out(blocks, width, STYLE)
-    assert flow.broken == 0
-    assert strip_height(blocks, width, STYLE) == pytest.approx(flow.height)
+    flow, expected = lay_out(blocks, width, STYLE), extent(blocks, width, STYLE)
+    assert expected.height == pytest.approx(flow.height)
+    assert (expected.broken, expected.overflows) == (flow.broken, flow.overflows)
 
 
 @settings(deadline=None, max_examples=100)

@@ -14,11 +14,12 @@ from functools import cached_property
 from typing import NamedTuple
 
 from palimpsest.pages.layout import (
+    Extent,
     Flow,
     Measured,
+    extent,
     lay_out,
     needed_width,
-    strip_height,
     text_area,
 )
 from palimpsest.pages.strip import Slice, side_by_side, slices
@@ -37,6 +38,8 @@ _LONGEST_SIDE = 200
 """Servers refuse images whose sides differ by a larger factor."""
 _RAGGED = 1.3
 """What a column loses at its foot in em, as lines do not divide."""
+_GROWTH, _GROWTH_STEPS = 1.3, 5
+"""How much larger the type of several pages may be to fill the last, and steps to find it."""
 _NARROWEST = 9.0
 """The least width of one of several columns in em; nor do they ever break words."""
 
@@ -59,15 +62,6 @@ class Shape(NamedTuple):
     columns: int
 
 
-class Strip(NamedTuple):
-    """What a strip of some width comes to, in em."""
-
-    height: float
-    broken: float
-    """Share of lines that suffer from a broken word."""
-    overflows: bool
-
-
 @dataclass(frozen=True, slots=True)
 class Fit:
     """A grid, the body type in px, and the layout, in em, that fills it."""
@@ -84,12 +78,17 @@ class Size:
 
     shape: Shape
     px: float
-    strip: Strip
+    strip: Extent
 
     @property
     def worth(self) -> float:
         """Type size, less the share of lines that suffer from a broken word."""
-        return self.px * (1 - 0.5 * self.strip.broken)
+        return self.px * (1 - 0.5 * self.broken)
+
+    @property
+    def broken(self) -> float:
+        """Share of lines that suffer from a broken word."""
+        return min(1.0, self.strip.broken / max(self.strip.lines, 1))
 
 
 class Fitter:
@@ -99,7 +98,7 @@ class Fitter:
         self._blocks = blocks
         self._cell = cell
         self._style = style
-        self._strips: dict[float, Strip] = {}
+        self._strips: dict[float, Extent] = {}
 
     def fit(self, budget: int) -> Fit:
         """The page with the largest type. Never fails: type can always be smaller."""
@@ -125,10 +124,14 @@ class Fitter:
         if not counted:
             return [self.fit(budget)]
         count, shape = min(counted, key=lambda pair: pair[0])
-        pages = self._split(shape, floor)
-        px = floor
-        while (larger := self._split(shape, px * _CLOSE)) and len(larger) <= count:
-            pages, px = larger, px * _CLOSE
+        pages, px, high = self._split(shape, floor), floor, floor * _GROWTH
+        for _ in range(_GROWTH_STEPS):
+            middle = math.sqrt(px * high)
+            larger = self._split(shape, middle)
+            if larger and len(larger) <= count:
+                pages, px = larger, middle
+            else:
+                high = middle
         return [
             self._trimmed(Fit(shape.grid, px, flow, self._margin(px)), budget) for flow in pages
         ]
@@ -136,7 +139,7 @@ class Fitter:
     def _split(self, shape: Shape, px: float) -> list[Flow]:
         """The pages that hold the memory at a size; none if the shape is too narrow for it."""
         width = self._width(shape, px)
-        if width < _NARROWEST:
+        if width <= 0 or (shape.columns > 1 and width < _NARROWEST):
             return []
         strip = lay_out(self._blocks, width, self._style)
         parts = slices(strip, self._height(shape, px))
@@ -158,17 +161,11 @@ class Fitter:
         """What the memory may be expected to cover, in square em."""
         return max(sum(map(text_area, self._blocks)), 1.0) * self._style.line_height
 
-    def _strip(self, width: float) -> Strip:
+    def _strip(self, width: float) -> Extent:
         strip = self._strips.get(width)
         if strip is None:
-            strip = self._strips[width] = self._measured(width)
+            strip = self._strips[width] = extent(self._blocks, width, self._style)
         return strip
-
-    def _measured(self, width: float) -> Strip:
-        if width >= self._needed:
-            return Strip(strip_height(self._blocks, width, self._style), 0.0, False)
-        flow = lay_out(self._blocks, width, self._style)
-        return Strip(flow.height, min(1.0, flow.broken / max(len(flow.lines), 1)), flow.overflows)
 
     def _margin(self, px: float) -> float:
         return max(self._style.margin_px, px * _OVERHANG)
@@ -241,6 +238,8 @@ class Fitter:
         """Rounds the size down, so that pages share glyphs; keeps it if that does not fit."""
         digits = 20 if size.px >= 1 else 10 ** math.ceil(2 - math.log10(size.px))
         px = math.floor(size.px * digits) / digits
+        if px < self._style.floor_px <= size.px:
+            px = self._style.floor_px
         return self._at(size.shape, px) or size
 
     def _set(self, size: Size) -> Fit:
@@ -270,7 +269,7 @@ class Fitter:
         counts = {round(math.sqrt(used / ratio)) for ratio in RATIOS}
         for count in sorted({*counts, *range(1, _SMALL_BUDGET // 2 + 1)} - {0}):
             tall = self._at(Shape(Grid(count, _LONGEST_SIDE * count), 1), size.px)
-            if not tall or tall.strip.broken > size.strip.broken:
+            if not tall or tall.broken > size.broken:
                 continue
             grid = Grid(count, max(self._rows(tall), -(-least // count)))
             if grid.cells < best.shape.grid.cells and _sane(grid):

@@ -7,7 +7,6 @@ is laid out only for the one that is taken.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -158,23 +157,46 @@ def text_area(measured: Measured) -> float:
     return 1.0
 
 
-def strip_height(blocks: Sequence[Measured], width: float, style: Style) -> float:
-    """The height of `lay_out`'s flow, without laying out. The strip must be wide enough for every
-    word (`needed_width`)."""
+class Extent(NamedTuple):
+    """What laying out a strip would come to."""
+
+    height: float
+    lines: int
+    broken: int
+    """Words broken for lack of width."""
+    overflows: bool
+    """Whether a single character is wider than its line."""
+
+
+def extent(blocks: Sequence[Measured], width: float, style: Style) -> Extent:
+    """What `lay_out` would come to, for much less work."""
     height = style.block_gap * (len(blocks) - 1)
+    lines = broken = 0
+    overflows = False
     for measured in blocks:
         room = width - _left(measured.indents, width) if measured.indents else width
         if isinstance(measured, MeasuredText):
             scale = measured.scale
-            lines = 0
+            own = 0
             for segment in measured.segments:
-                lines += _line_count(segment, room / scale)
-            height += lines * style.line_height * scale
+                if segment.width * scale <= room:
+                    own += 1
+                    continue
+                count = segment.count(room / scale)
+                own += count.lines
+                broken += count.broken
+                overflows |= count.overflows
+            height += own * style.line_height * scale
+            lines += own
         elif isinstance(measured, MeasuredTable):
-            height += _table_height(measured, room, style)
+            table = _table_extent(measured, room, style)
+            height += table.height
+            lines += table.lines
+            broken += table.broken
+            overflows |= table.overflows
         else:
             height += _RULE_ROOM + RULE_HEIGHT
-    return height
+    return Extent(height, lines, broken, overflows)
 
 
 def lay_out(blocks: Sequence[Measured], width: float, style: Style) -> Flow:
@@ -225,19 +247,6 @@ def _left(indents: Indents, width: float) -> float:
     for _, indent in indents:
         left += min(indent, (width - left) * (1 - _KEPT_WIDTH))
     return left
-
-
-def _line_count(segment: Segment, width: float) -> int:
-    """How many lines `Segment.wrap` makes of words none of which is wider than `width`."""
-    if segment.width <= width:
-        return 1
-    starts, ends, last = segment.starts, segment.ends, len(segment.ends)
-    width += 1e-9
-    first = count = 0
-    while first < last:
-        first = max(bisect_right(ends, starts[first] + width, first), first + 1)
-        count += 1
-    return count
 
 
 def _lay_text(flow: Flow, index: int, text: MeasuredText, left: float, style: Style) -> None:
@@ -301,16 +310,22 @@ def _columns(table: MeasuredTable, width: float) -> tuple[list[float], float]:
     return column_widths(table.natural, table.least, room), padding
 
 
-def _table_height(table: MeasuredTable, width: float, style: Style) -> float:
+def _table_extent(table: MeasuredTable, width: float, style: Style) -> Extent:
     widths, _ = _columns(table, width)
-    lines = 0
+    lines = broken = 0
+    overflows = False
     for row in table.rows:
         tallest = 1
         for cell, room in zip(row, widths, strict=True):
-            if len(cell) > 1 or cell[0].width > room:
-                tallest = max(tallest, sum(_line_count(segment, room) for segment in cell))
+            if len(cell) == 1 and cell[0].width <= room:
+                continue
+            counts = [segment.count(room) for segment in cell]
+            tallest = max(tallest, sum(count.lines for count in counts))
+            broken += sum(count.broken for count in counts)
+            overflows |= any(count.overflows for count in counts)
         lines += tallest
-    return lines * style.line_height + (len(table.rows) + 1) * RULE_HEIGHT
+    height = lines * style.line_height + (len(table.rows) + 1) * RULE_HEIGHT
+    return Extent(height, lines, broken, overflows)
 
 
 def _lay_table(flow: Flow, index: int, table: MeasuredTable, left: float, style: Style) -> None:

@@ -16,6 +16,9 @@ from palimpsest.pages.bidi import visual_order
 from palimpsest.pages.block import Look
 from palimpsest.pages.font import Shaped
 
+_SLACK = 1e-9
+"""Sums in another order differ in the last digits: a line may seem a hair too long."""
+
 
 class Fragment(NamedTuple):
     """Part of a word in one look and one direction."""
@@ -41,6 +44,15 @@ class Wrapped(NamedTuple):
     ends: list[int]
     broken: int
     """Words that had to be broken because they are longer than a line."""
+
+
+class Count(NamedTuple):
+    """What wrapping a segment would come to."""
+
+    lines: int
+    broken: int = 0
+    overflows: bool = False
+    """Whether a single character is wider than a line."""
 
 
 class Segment:
@@ -85,6 +97,37 @@ class Segment:
         if self.widest > width:
             return self._wrap_broken(width)
         return Wrapped(self, self._fill(width), 0)
+
+    def count(self, width: float) -> Count:
+        """What `wrap` would come to, for much less work."""
+        if self.width <= width:
+            return Count(1)
+        if self.widest > width:
+            return self._count_broken(width)
+        starts, ends, last = self.starts, self.ends, len(self.ends)
+        first = lines = 0
+        width += _SLACK
+        while first < last:
+            first = max(bisect_right(ends, starts[first] + width, first), first + 1)
+            lines += 1
+        return Count(lines)
+
+    def _count_broken(self, width: float) -> Count:
+        lines = broken = 0
+        at, end, widest = 0.0, -1.0, 0.0
+        for piece, space in zip(self.pieces, self.spaces, strict=True):
+            parts = [piece.width]
+            if piece.width > width:
+                parts = [part[2] for f in piece.fragments for part in _stretches(f.shaped, width)]
+                broken += len(parts) > 1
+            for part in parts:
+                widest = max(widest, part)
+                if at + part > end:
+                    lines += 1
+                    end = at + width + _SLACK
+                at += part
+            at += space
+        return Count(lines, broken, widest > width * (1 + _SLACK))
 
     def text(self, first: int, last: int) -> str:
         """The pieces from `first` up to `last` with the spaces between them, in reading order."""
@@ -139,8 +182,7 @@ class Segment:
         if self.width <= width:
             return [len(self.pieces)]
         count, first, ends = len(self.pieces), 0, []
-        # Sums in another order differ in the last digits: a line may seem a hair too long.
-        width += 1e-9
+        width += _SLACK
         while first < count:
             last = bisect_right(self.ends, self.starts[first] + width, first)
             first = max(last, first + 1)
@@ -188,13 +230,19 @@ def _plain(look: Look) -> Look:
 def _broken(piece: Piece, width: float) -> Iterator[Piece]:
     """Parts of a piece none of which is wider than `width`, unless a single cluster is."""
     for fragment in piece.fragments:
-        shaped, first, used = fragment.shaped, 0, 0.0
-        for index, (cluster, advance) in enumerate(shaped.cuts):
-            if index and used and used + advance > width:
-                yield _part(fragment, first, cluster)
-                first, used = cluster, 0.0
-            used += advance
-        yield _part(fragment, first, len(shaped.text))
+        for first, end, _ in _stretches(fragment.shaped, width):
+            yield _part(fragment, first, end)
+
+
+def _stretches(shaped: Shaped, width: float) -> Iterator[tuple[int, int, float]]:
+    """First character, end and width of the longest parts that are not wider than `width`."""
+    first, used = 0, 0.0
+    for index, (cluster, advance) in enumerate(shaped.cuts):
+        if index and used and used + advance > width:
+            yield first, cluster, used
+            first, used = cluster, 0.0
+        used += advance
+    yield first, len(shaped.text), used
 
 
 def _part(fragment: Fragment, start: int, end: int) -> Piece:
