@@ -8,22 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from markdown_it import MarkdownIt
 from markdown_it.rules_block.table import escapedSplit
 from markdown_it.token import Token
 
 from palimpsest.errors import InputError
 from palimpsest.pages.block import HARD_BREAK, Block, Cell, Frame, Look, Role, Rule, Span, Table
 from palimpsest.pages.block import Text as TextBlock
-from palimpsest.pages.inline import read_inline
+from palimpsest.pages.inline import MAX_LEVEL, PARSER, read_inline
 
 MAX_CHARACTERS = 65_536
 MAX_BLOCKS = 8_192
 MAX_CELLS = 8_192
 MAX_FRAMES = 8
 """Lists and quotes nested deeper are drawn at this depth."""
-_MAX_LEVEL = 60
-"""The parser's own limit of nesting, beyond which it would leave text out."""
 
 _HEADINGS: dict[str, Role] = {
     "h1": "h1",
@@ -35,16 +32,6 @@ _HEADINGS: dict[str, Role] = {
 }
 
 
-def _parser() -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": _MAX_LEVEL})
-    parser.enable(["table", "strikethrough"])
-    # Joined, an escaped "\<mark>" could not be told from a tag.
-    return parser.disable(["reference", "text_join"])
-
-
-_PARSER = _parser()
-
-
 def read_markdown(markdown: str) -> tuple[Block, ...]:
     """The blocks of a memory. Raises `InputError` when it is too large to lay out."""
     if len(markdown) > MAX_CHARACTERS:
@@ -53,8 +40,8 @@ def read_markdown(markdown: str) -> tuple[Block, ...]:
             hint=f"shorten it to {MAX_CHARACTERS:,} characters or render it in parts",
         )
     source = _well_formed(markdown)
-    tokens = _PARSER.parse(source)
-    if any(token.level >= _MAX_LEVEL - 2 for token in tokens):
+    tokens = PARSER.parse(source)
+    if any(token.level >= MAX_LEVEL - 2 for token in tokens):
         raise InputError("lists or quotes are nested too deep", hint="flatten the memory")
     walker = _Walker(source.split("\n"))
     walker.walk(tokens)
@@ -133,7 +120,7 @@ class _Walker:
 
     def text(self, role: Role, token: Token) -> None:
         look = Look(bold=role != "body")
-        spans = read_inline(token, self.line, look)
+        spans = read_inline(token.content, self.line, look)
         if role == "body" and any(frame.kind == "quote" for frame in self.frames):
             role = "quote"
         if self.marker.startswith("["):
@@ -159,7 +146,7 @@ class _Walker:
                 self.line = token.map[0] if token.map else self.line
                 rows.append([])
             elif token.type == "inline":
-                rows[-1].append(read_inline(token, self.line, Look(bold=len(rows) == 1)))
+                rows[-1].append(read_inline(token.content, self.line, Look(bold=len(rows) == 1)))
             elif token.type == "tr_close" and len(rows) > 1:
                 rows[-1].extend(self.beyond(len(rows[-1])))
         columns = max(len(row) for row in rows)
@@ -176,8 +163,7 @@ class _Walker:
         row = escapedSplit(self.source[self.line].strip().lstrip("> "))
         cells = row[1:] if row and not row[0] else row
         cells = cells[:-1] if cells and not cells[-1] else cells
-        extra = (_PARSER.parseInline(cell.strip())[0] for cell in cells[columns:])
-        return [read_inline(token, self.line, Look()) for token in extra]
+        return [read_inline(cell.strip(), self.line, Look()) for cell in cells[columns:]]
 
 
 def _closing(tokens: Sequence[Token], index: int) -> int:
