@@ -47,6 +47,7 @@ app = App(
 )
 app.command("palimpsest.cli.ask:ask", help="Answer a question about files of any length.")
 app.command("palimpsest.cli.show:show", help="Show a reading again, or list them all.")
+app.command("palimpsest.cli.page:page", help="Draw a memory as pages of so many visual tokens.")
 app.command("palimpsest.cli.doctor:doctor", help="Check what a model and its endpoint can do.")
 
 

@@ -89,12 +89,12 @@ class EstimateTokenizer:
         return False
 
     async def offsets(self, text: str) -> list[int]:
-        tokens = _estimate(text)
+        tokens = estimate_tokens(text)
         offsets: list[int] = np.repeat(np.arange(len(tokens)), tokens).tolist()
         return offsets
 
 
-def _estimate(text: str) -> npt.NDArray[np.uint8]:
+def estimate_tokens(text: str) -> npt.NDArray[np.uint8]:
     """Tokens that begin at each character."""
     points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     kinds = _kinds()[points]
