@@ -23,6 +23,8 @@ _T = TypeVar("_T")
 
 Role = Literal[
     "draft",
+    "gate",
+    "merge",
     "read",
     "decompose",
     "sub-answer",
@@ -90,6 +92,8 @@ class Turn(_Record):
     """Page that was shown."""
     question: int | None = None
     """Which question was asked, by its place in the header."""
+    reread: int = 0
+    """The scan it belongs to: 0 for the reading's own, or the number of a reread."""
     completion: Completion
 
 
@@ -98,8 +102,12 @@ class MemoryVersion(_Record):
 
     kind: Literal["memory"] = "memory"
     chunk: int | None
+    """The chunk it was written after; None for one that was made from memories alone."""
     text: str
     tokens: int
+    parents: tuple[int, ...] = ()
+    """The versions it was written from, the main one first; none for the first of a scan."""
+    reread: int = 0
 
 
 class ChunkRead(_Record):
@@ -107,9 +115,48 @@ class ChunkRead(_Record):
 
     kind: Literal["chunk"] = "chunk"
     chunk: int
+    reread: int = 0
+    skipped: Literal["", "nothing new", "enough"] = ""
+    """Why no draft was made: the chunk had nothing to add, or the memory sufficed before it."""
     memory: int | None
     """Version of the memory that stands after it. A version that was written in a chunk which a
     kill cut short is named by none, and so counts for nothing."""
+
+
+class Merged(_Record):
+    """Memories of chunks that were read side by side became one."""
+
+    kind: Literal["merged"] = "merged"
+    level: int
+    """Round of merging, from 1."""
+    parts: tuple[int, ...]
+    """Versions that were merged."""
+    memory: int | None
+    """Version they became; the first part itself where there was nothing to merge."""
+    reread: int = 0
+
+
+class Reread(_Record):
+    """The source is read again for a sub-question, with a memory of its own."""
+
+    kind: Literal["reread"] = "reread"
+    number: int
+    """From 1, in the order in which they begin."""
+    question: str
+    parent: int = 0
+    """The scan whose memory lacked the answer: 0, or the number of another reread."""
+    depth: int = 1
+
+
+class Integrated(_Record):
+    """A reread is done: what it answered, and the memory that stands in its parent since."""
+
+    kind: Literal["integrated"] = "integrated"
+    reread: int
+    answer: str
+    """Empty if the sub-question was not answered."""
+    memory: int | None
+    """Version that stands in the parent after it: the one before if the step failed."""
 
 
 class GuardEvent(_Record):
@@ -119,6 +166,7 @@ class GuardEvent(_Record):
     guard: GuardName
     chunk: int | None
     detail: str
+    reread: int = 0
 
 
 class PageRecord(_Record):
@@ -135,6 +183,9 @@ class PageRecord(_Record):
     grid_height: int
     body_px: float
     dropped: int
+    """Blocks left out."""
+    shortened: int = 0
+    """Blocks of which only the emphasised words are shown."""
     sha256: str
 
 
@@ -161,7 +212,16 @@ class End(_Record):
 
 
 Record = Annotated[
-    Turn | MemoryVersion | ChunkRead | GuardEvent | PageRecord | Answer | End,
+    Turn
+    | MemoryVersion
+    | ChunkRead
+    | Merged
+    | Reread
+    | Integrated
+    | GuardEvent
+    | PageRecord
+    | Answer
+    | End,
     Field(discriminator="kind"),
 ]
 _RECORD: TypeAdapter[Record] = TypeAdapter(Record)
@@ -209,21 +269,42 @@ class Reading:
         return self._of(Answer)
 
     @property
-    def memory_version(self) -> int | None:
-        """Which version of the memory stands after the last finished chunk, if any."""
-        chunks = self._of(ChunkRead)
-        return chunks[-1].memory if chunks else None
+    def rereads(self) -> list[Reread]:
+        return self._of(Reread)
 
-    @property
-    def memory(self) -> str:
-        """The memory as it stands after the last finished chunk; empty before the first draft."""
-        version = self.memory_version
+    def standing(self, reread: int = 0) -> int | None:
+        """The version that stands in a scan after its last finished step, if any."""
+        parents = {record.number: record.parent for record in self.rereads}
+        for record in reversed(self.records):
+            if isinstance(record, ChunkRead | Merged) and record.reread == reread:
+                return record.memory
+            if isinstance(record, Integrated) and parents.get(record.reread) == reread:
+                return record.memory
+        return None
+
+    def done(self, reread: int = 0) -> set[int]:
+        """Indexes of the chunks that are done in a scan."""
+        return {record.chunk for record in self._of(ChunkRead) if record.reread == reread}
+
+    def text_of(self, version: int | None) -> str:
+        """A version's text; empty for none."""
         return "" if version is None else self.memories[version].text
 
     @property
+    def memory_version(self) -> int | None:
+        """The version that stands in the reading's own scan, if any."""
+        return self.standing()
+
+    @property
+    def memory(self) -> str:
+        """The memory as it stands; empty before the first draft."""
+        return self.text_of(self.memory_version)
+
+    @property
     def next_chunk(self) -> int:
-        """Index of the first chunk that is not done."""
-        return len(self._of(ChunkRead))
+        """Index of the first chunk that is not done in the reading's own scan."""
+        done = self.done()
+        return next(index for index in range(len(done) + 1) if index not in done)
 
     @property
     def answer(self) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from abc import abstractmethod
+from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
 from palimpsest.memory.guards import cut_to_limit, unusable, with_new_lines
-from palimpsest.memory.reading import ChunkRead, GuardEvent, MemoryVersion
+from palimpsest.memory.reading import ChunkRead, GuardEvent, GuardName, MemoryVersion
 from palimpsest.models.model import Completion, user
 from palimpsest.prompts.templates import PromptRole
-from palimpsest.readers.reader import Reader, Session, joined
+from palimpsest.readers.reader import PromptedReader, Reader, Session, joined
 from palimpsest.sources import Tokenizer
 
 _WORDS_PER_TOKEN = 0.7
@@ -20,8 +21,58 @@ _SLACK = 1.25
 and can be shortened; one that does not end may not have come to what it meant to keep."""
 
 
-class DraftingReader(Reader):
+class Scan(NamedTuple):
+    """One pass over the source: the reading's own, or a reread for a sub-question."""
+
+    question: str
+    """As drafts see it."""
+    number: int = 0
+    """0, or that of the `Reread`."""
+
+
+class Place(NamedTuple):
+    """Where in a reading a memory is written: in which scan, after which chunk, from what."""
+
+    scan: Scan
+    chunk: int | None
+    memory: int | None
+    others: tuple[int, ...] = ()
+    """Further versions it is written from."""
+
+    def version(self, text: str, tokens: int) -> MemoryVersion:
+        parents = (*(() if self.memory is None else (self.memory,)), *self.others)
+        return MemoryVersion(
+            chunk=self.chunk, text=text, tokens=tokens, parents=parents, reread=self.scan.number
+        )
+
+    def guard(self, guard: GuardName, detail: str) -> GuardEvent:
+        return GuardEvent(guard=guard, chunk=self.chunk, detail=detail, reread=self.scan.number)
+
+
+class MemoryReader(Reader):
+    """A reader that makes a memory first and answers from it."""
+
+    async def _run(self, session: Session) -> None:
+        await self.draft(session, Scan(joined(session.reading.header.questions)))
+        await self.answer(session)
+
+    @abstractmethod
+    async def draft(self, session: Session, scan: Scan) -> None:
+        """Reads the chunks that the scan has not done yet into its memory."""
+
+    @abstractmethod
+    async def answer(self, session: Session) -> None:
+        """Answers the reading's open questions from the memory that stands."""
+
+    @abstractmethod
+    async def sub_answer(self, session: Session, scan: Scan) -> str:
+        """Answers the question of a reread from its memory."""
+
+
+class DraftingReader(MemoryReader, PromptedReader):
     """A reader that drafts one memory over all chunks."""
+
+    draft_role: ClassVar[PromptRole] = "draft"
 
     memory_tokens: int = Field(1024, ge=1)
     """The most tokens the memory may have."""
@@ -29,86 +80,88 @@ class DraftingReader(Reader):
     """A draft that ran into its token limit: keep the memory and add to it, or accept the draft
     in its place as the papers' code does."""
 
-    async def draft(self, session: Session, role: PromptRole) -> None:
-        """Drafts over the chunks that are not done yet."""
-        tokenizer = await session.model.tokenizer()
-        for chunk in range(session.reading.next_chunk, len(session.reading.header.chunks)):
-            versions = len(session.reading.memories)
-            await self._draft_chunk(session, role, chunk, tokenizer)
-            written = len(session.reading.memories)
-            version = written - 1 if written > versions else session.reading.memory_version
-            session.record(ChunkRead(chunk=chunk, memory=version))
+    async def draft(self, session: Session, scan: Scan) -> None:
+        done = session.reading.done(scan.number)
+        for chunk in range(len(session.reading.header.chunks)):
+            if chunk not in done:
+                memory = session.reading.standing(scan.number)
+                version = await self.draft_chunk(session, scan, chunk, memory)
+                session.record(ChunkRead(chunk=chunk, memory=version, reread=scan.number))
 
-    async def _draft_chunk(
-        self, session: Session, role: PromptRole, chunk: int, tokenizer: Tokenizer
-    ) -> None:
-        completion = await self._draft_turn(session, role, chunk)
+    async def draft_chunk(
+        self, session: Session, scan: Scan, chunk: int, memory: int | None
+    ) -> int | None:
+        """Rewrites version `memory` for one chunk; the version that stands after it."""
+        completion = await self._draft_turn(session, scan, chunk, memory)
         text = completion.text.strip()
+        place = Place(scan, chunk, memory)
         match unusable(completion):
             case None:
-                await self._replace_memory(session, chunk, text, tokenizer)
+                return await self._replace_memory(session, place, text)
             case "cut-off" if self.cut_off == "accept":
-                await self._replace_memory(session, chunk, text, tokenizer)
+                return await self._replace_memory(session, place, text)
             case "cut-off":
-                await self._add_to_memory(session, chunk, text, tokenizer)
+                return await self._add_to_memory(session, place, text)
             case problem:
                 detail = f"the draft was {problem}; the memory stays as it was"
-                session.record(GuardEvent(guard=problem, chunk=chunk, detail=detail))
+                session.record(place.guard(problem, detail))
+                return memory
 
-    def _draft_prompt(self, session: Session, role: PromptRole, chunk: int) -> str:
+    def draft_prompt(self, session: Session, scan: Scan, chunk: int, memory: int | None) -> str:
+        """What the model is shown to rewrite version `memory` for a chunk."""
         span = session.reading.header.chunks[chunk]
-        return self.template(role).fill(
-            question=joined(session.reading.header.questions),
-            memory=session.reading.memory or self.prompts.empty_memory,
+        return self.template(self.draft_role).fill(
+            question=scan.question,
+            memory=session.reading.text_of(memory) or self.prompts.empty_memory,
             section=session.source.text[span.start : span.end],
             limit=self._limit_in_words(),
         )
 
-    async def _draft_turn(self, session: Session, role: PromptRole, chunk: int) -> Completion:
+    async def _draft_turn(
+        self, session: Session, scan: Scan, chunk: int, memory: int | None
+    ) -> Completion:
         slack = _SLACK if self.cut_off == "keep" else 1
         return await session.turn(
             "draft",
-            self.template(role),
-            user(self._draft_prompt(session, role, chunk)),
+            self.template(self.draft_role),
+            user(self.draft_prompt(session, scan, chunk, memory)),
             self.sampling(int(self.memory_tokens * slack)),
             chunk=chunk,
-            memory=session.reading.memory_version,
+            memory=memory,
+            reread=scan.number,
         )
 
-    async def _add_to_memory(
-        self, session: Session, chunk: int, draft: str, tokenizer: Tokenizer
-    ) -> None:
+    async def _add_to_memory(self, session: Session, place: Place, draft: str) -> int | None:
         """A cut-off draft replaces nothing; what it has that the memory lacks is added."""
-        memory = session.reading.memory
+        tokenizer = await session.model.tokenizer()
+        memory = session.reading.text_of(place.memory)
         text = with_new_lines(memory, draft)
         text = cut_to_limit(text, await tokenizer.offsets(text), self.memory_tokens)
         added = len(text.splitlines()) - len(memory.splitlines())
         detail = f"the draft was cut off; the memory stays, and {added} lines are added"
-        session.record(GuardEvent(guard="cut-off", chunk=chunk, detail=detail))
-        if added > 0:
-            tokens = len(await tokenizer.offsets(text))
-            session.record(MemoryVersion(chunk=chunk, text=text, tokens=tokens))
+        session.record(place.guard("cut-off", detail))
+        if added <= 0:
+            return place.memory
+        return session.remember(place.version(text, len(await tokenizer.offsets(text))))
 
-    async def _replace_memory(
-        self, session: Session, chunk: int, text: str, tokenizer: Tokenizer
-    ) -> None:
+    async def _replace_memory(self, session: Session, place: Place, text: str) -> int:
+        return session.remember(await self.within_limit(session, place, text))
+
+    async def within_limit(self, session: Session, place: Place, text: str) -> MemoryVersion:
+        """The memory version of a text, shortened if it is over the limit."""
+        tokenizer = await session.model.tokenizer()
         offsets = await tokenizer.offsets(text)
         if len(offsets) > self.memory_tokens:
-            text, offsets = await self._shortened(session, chunk, text, offsets, tokenizer)
-        session.record(MemoryVersion(chunk=chunk, text=text, tokens=len(offsets)))
+            text, offsets = await self._shortened(session, place, text, offsets, tokenizer)
+        return place.version(text, len(offsets))
 
     async def _shortened(
-        self, session: Session, chunk: int, text: str, offsets: list[int], tokenizer: Tokenizer
+        self, session: Session, place: Place, text: str, offsets: list[int], tokenizer: Tokenizer
     ) -> tuple[str, list[int]]:
         """The draft asked to shorten once, then cut at a block; with its token offsets."""
-        session.record(
-            GuardEvent(
-                guard="over-limit",
-                chunk=chunk,
-                detail=f"{len(offsets)} tokens, {self.memory_tokens} allowed; asked to shorten",
-            )
-        )
-        completion = await self._shorten_turn(session, chunk, text)
+        over = f"{len(offsets)} tokens, {self.memory_tokens} allowed"
+        session.record(place.guard("over-limit", f"{over}; asked to shorten"))
+        completion = await self._shorten_turn(session, place, text)
         if unusable(completion) is None:
             text = completion.text.strip()
             offsets = await tokenizer.offsets(text)
@@ -116,18 +169,22 @@ class DraftingReader(Reader):
             detail = f"{len(offsets)} tokens, {self.memory_tokens} allowed; cut at a block"
             text = cut_to_limit(text, offsets, self.memory_tokens)
             offsets = await tokenizer.offsets(text)
-            session.record(GuardEvent(guard="cut-to-limit", chunk=chunk, detail=detail))
+            session.record(place.guard("cut-to-limit", detail))
         return text, offsets
 
-    async def _shorten_turn(self, session: Session, chunk: int, text: str) -> Completion:
+    async def _shorten_turn(self, session: Session, place: Place, text: str) -> Completion:
         template = self.template("shorten")
         prompt = template.fill(
-            question=joined(session.reading.header.questions),
-            memory=text,
-            limit=self._limit_in_words(),
+            question=place.scan.question, memory=text, limit=self._limit_in_words()
         )
-        sampling = self.sampling(self.memory_tokens)
-        return await session.turn("draft", template, user(prompt), sampling, chunk=chunk)
+        return await session.turn(
+            "draft",
+            template,
+            user(prompt),
+            self.sampling(self.memory_tokens),
+            chunk=place.chunk,
+            reread=place.scan.number,
+        )
 
     def _limit_in_words(self) -> str:
         return str(max(1, int(self.memory_tokens * _WORDS_PER_TOKEN)))

@@ -15,9 +15,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from palimpsest.models.model import user
+from palimpsest.memory.reading import Role
+from palimpsest.models.model import Completion, user
 from palimpsest.prompts.templates import PromptRole
-from palimpsest.readers.drafting import DraftingReader
+from palimpsest.readers.answers import parse_answer
+from palimpsest.readers.drafting import DraftingReader, Scan
 from palimpsest.readers.reader import Session
 
 
@@ -34,22 +36,27 @@ class MemAgent(DraftingReader):
     def prompt_roles(self) -> tuple[PromptRole, ...]:
         return ("draft", "shorten", "final")
 
-    async def _run(self, session: Session) -> None:
-        await self.draft(session, "draft")
-        memory = session.reading.memory or self.prompts.empty_memory
-        for number in range(len(session.reading.header.questions)):
+    async def answer(self, session: Session) -> None:
+        for number, question in enumerate(session.reading.header.questions):
             if not session.answered(number):
-                await self._answer(session, number, memory)
+                completion = await self._ask(session, "final", Scan(question), question=number)
+                session.answer(completion, number)
 
-    async def _answer(self, session: Session, number: int, memory: str) -> None:
+    async def sub_answer(self, session: Session, scan: Scan) -> str:
+        return parse_answer((await self._ask(session, "sub-answer", scan)).text).text
+
+    async def _ask(
+        self, session: Session, role: Role, scan: Scan, **refers: int | None
+    ) -> Completion:
         template = self.template("final")
-        question = session.reading.header.questions[number]
-        completion = await session.turn(
-            "final",
+        version = session.reading.standing(scan.number)
+        memory = session.reading.text_of(version) or self.prompts.empty_memory
+        return await session.turn(
+            role,
             template,
-            user(template.fill(question=question, memory=memory)),
+            user(template.fill(question=scan.question, memory=memory)),
             self.sampling(self.answer_tokens),
-            memory=session.reading.memory_version,
-            question=number,
+            memory=version,
+            reread=scan.number,
+            **refers,
         )
-        session.answer(completion, number)

@@ -17,11 +17,12 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from palimpsest.memory.reading import PageRecord
-from palimpsest.models.model import user
+from palimpsest.memory.reading import PageRecord, Role
+from palimpsest.models.model import Completion, user
 from palimpsest.pages import Page, Style, render
 from palimpsest.prompts.templates import PromptRole
-from palimpsest.readers.drafting import DraftingReader
+from palimpsest.readers.answers import parse_answer
+from palimpsest.readers.drafting import DraftingReader, Scan
 from palimpsest.readers.reader import Session
 
 
@@ -29,6 +30,8 @@ class MemOCR(DraftingReader):
     """Reads with a memory that is drawn as a page under a budget of visual tokens."""
 
     name: ClassVar[str] = "memocr"
+
+    draft_role: ClassVar[PromptRole] = "draft_rich"
 
     memory_tokens: int = Field(2048, ge=1)
     answer_tokens: int = Field(2048, ge=1)
@@ -48,49 +51,67 @@ class MemOCR(DraftingReader):
     def prompt_roles(self) -> tuple[PromptRole, ...]:
         return ("draft_rich", "shorten", "read")
 
-    async def _run(self, session: Session) -> None:
-        await self.draft(session, "draft_rich")
+    async def answer(self, session: Session) -> None:
         for budget in self.budgets:
             await self._read_at(session, budget)
 
+    async def sub_answer(self, session: Session, scan: Scan) -> str:
+        """At the largest budget."""
+        version = session.reading.standing(scan.number)
+        memory = session.reading.text_of(version) or self.prompts.empty_memory
+        page = self.page(memory, max(self.budgets))
+        index = self._record_page(session, page, version)
+        completion = await self._ask(session, "sub-answer", scan, page, index)
+        return parse_answer(completion.text).text
+
     async def _read_at(self, session: Session, budget: int) -> None:
-        questions = range(len(session.reading.header.questions))
-        open_ = [number for number in questions if not session.answered(number, budget)]
+        questions = session.reading.header.questions
+        open_ = [n for n in range(len(questions)) if not session.answered(n, budget)]
         if not open_:
             return
         page = self.page(session.reading.memory or self.prompts.empty_memory, budget)
-        index = self._record_page(session, page)
+        index = self._record_page(session, page, session.reading.memory_version)
         for number in open_:
-            await self._answer(session, number, page, index)
+            scan = Scan(questions[number])
+            completion = await self._ask(session, "read", scan, page, index, question=number)
+            session.answer(completion, number, page.budget)
 
     def page(self, memory: str, budget: int) -> Page:
         """The memory as this reader draws it."""
         return render(memory, budget, cell=self.cell, style=self.style)
 
-    def _record_page(self, session: Session, page: Page) -> int:
+    def _record_page(self, session: Session, page: Page, version: int | None) -> int:
         session.record(
             PageRecord(
-                memory=session.reading.memory_version,
+                memory=version,
                 budget=page.budget,
                 cell=page.cell,
                 grid_width=page.grid_width,
                 grid_height=page.grid_height,
                 body_px=page.body_px,
                 dropped=page.dropped,
+                shortened=page.shortened,
                 sha256=page.sha256,
             )
         )
         return len(session.reading.pages) - 1
 
-    async def _answer(self, session: Session, number: int, page: Page, index: int) -> None:
+    async def _ask(
+        self,
+        session: Session,
+        role: Role,
+        scan: Scan,
+        page: Page,
+        index: int,
+        **refers: int | None,
+    ) -> Completion:
         template = self.template("read")
-        prompt = template.fill(question=session.reading.header.questions[number])
-        completion = await session.turn(
-            "read",
+        return await session.turn(
+            role,
             template,
-            user(prompt, page.data_url()),
+            user(template.fill(question=scan.question), page.data_url()),
             self.sampling(self.answer_tokens),
             page=index,
-            question=number,
+            reread=scan.number,
+            **refers,
         )
-        session.answer(completion, number, page.budget)

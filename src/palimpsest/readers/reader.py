@@ -13,6 +13,7 @@ from palimpsest.memory.reading import (
     Answer,
     End,
     Header,
+    MemoryVersion,
     OnEvent,
     Reading,
     Record,
@@ -31,7 +32,7 @@ from palimpsest.prompts.templates import (
     default_prompts,
 )
 from palimpsest.readers.answers import parse_answer
-from palimpsest.sources import Cutting, Source, cut
+from palimpsest.sources import Chunk, Cutting, Source, cut
 
 
 class Session:
@@ -63,6 +64,11 @@ class Session:
         self.record(turn)
         return completion
 
+    def remember(self, version: MemoryVersion) -> int:
+        """Records a memory version; its number."""
+        self.record(version)
+        return len(self.reading.memories) - 1
+
     def answered(self, question: int, budget: int | None = None) -> bool:
         """Whether a resumed reading has this answer already."""
         return any(
@@ -84,19 +90,6 @@ class Reader(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
     name: ClassVar[str]
-
-    chunk_tokens: int = Field(5000, ge=1)
-    """Tokens of the source that one draft sees."""
-    cutting: Cutting = "sentence"
-    """Where chunks end: at a sentence or paragraph, or after exactly `chunk_tokens`."""
-    order: PromptOrder = "memory_first"
-    """Memory before the section, as in the papers, or section first, so that servers with prefix
-    caching share the section among questions and rollouts."""
-    answer_tokens: int = Field(1024, ge=1)
-    temperature: float = Field(0.0, ge=0)
-    top_p: float = Field(1.0, gt=0, le=1)
-    seed: int | None = None
-    prompts: PromptSet = Field(default_factory=default_prompts, exclude=True)
 
     async def read(
         self,
@@ -137,9 +130,8 @@ class Reader(BaseModel, ABC):
     ) -> Reading:  # fmt: skip
         """A new reading: the source cut into chunks and nothing read yet."""
         tokenizer = await model.tokenizer()
-        chunks = cut(
-            source.text, await tokenizer.offsets(source.text), self.chunk_tokens, self.cutting
-        )
+        offsets = await tokenizer.offsets(source.text)
+        chunks = self.cut(source.text, offsets)
         header = Header(
             key=self.key(source, question, model),
             created=utc_now(),
@@ -171,27 +163,64 @@ class Reader(BaseModel, ABC):
         """The settings as plain data."""
         return self.model_dump(mode="json")
 
-    def sampling(self, max_tokens: int) -> Sampling:
-        return Sampling(
-            max_tokens=max_tokens, temperature=self.temperature, top_p=self.top_p, seed=self.seed
-        )
-
-    def template(self, role: PromptRole) -> Template:
-        return self.prompts.get(role, self.order)
-
-    def _fingerprints(self) -> dict[str, str]:
-        wordings: dict[str, str] = {
-            role: self.template(role).fingerprint for role in self.prompt_roles()
-        }
-        return {**wordings, "empty_memory": self.prompts.empty_memory}
+    @abstractmethod
+    def cut(self, text: str, offsets: list[int]) -> list[Chunk]:
+        """The chunks of a source. `offsets` are the starts of its tokens."""
 
     @abstractmethod
     def prompt_roles(self) -> tuple[PromptRole, ...]:
         """The prompts this reader uses."""
 
     @abstractmethod
+    def template(self, role: PromptRole) -> Template:
+        """The wording of a role."""
+
+    @property
+    @abstractmethod
+    def empty_memory(self) -> str:
+        """What a prompt shows for a memory in which nothing is yet."""
+
+    @abstractmethod
     async def _run(self, session: Session) -> None:
         """Reads on from where the session's reading stands, to its answers."""
+
+    def _fingerprints(self) -> dict[str, str]:
+        wordings: dict[str, str] = {
+            role: self.template(role).fingerprint for role in self.prompt_roles()
+        }
+        return {**wordings, "empty_memory": self.empty_memory}
+
+
+class PromptedReader(Reader):
+    """A reader with prompts and sampling of its own."""
+
+    chunk_tokens: int = Field(5000, ge=1)
+    """Tokens of the source that one draft sees."""
+    cutting: Cutting = "sentence"
+    """Where chunks end: at a sentence or paragraph, or after exactly `chunk_tokens`."""
+    order: PromptOrder = "memory_first"
+    """Memory before the section, as in the papers, or section first, so that servers with prefix
+    caching share the section among questions and rollouts."""
+    answer_tokens: int = Field(1024, ge=1)
+    temperature: float = Field(0.0, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    seed: int | None = None
+    prompts: PromptSet = Field(default_factory=default_prompts, exclude=True)
+
+    def cut(self, text: str, offsets: list[int]) -> list[Chunk]:
+        return cut(text, offsets, self.chunk_tokens, self.cutting)
+
+    def template(self, role: PromptRole) -> Template:
+        return self.prompts.get(role, self.order)
+
+    @property
+    def empty_memory(self) -> str:
+        return self.prompts.empty_memory
+
+    def sampling(self, max_tokens: int) -> Sampling:
+        return Sampling(
+            max_tokens=max_tokens, temperature=self.temperature, top_p=self.top_p, seed=self.seed
+        )
 
 
 def _questions(question: str | Sequence[str]) -> tuple[str, ...]:
