@@ -32,22 +32,40 @@ from typing import Any, Literal
 from palimpsest.errors import PromptError
 
 PromptOrder = Literal["memory_first", "section_first"]
-PromptRole = Literal["draft", "draft_rich", "shorten", "read", "final"]
+PromptRole = Literal[
+    "draft",
+    "draft_rich",
+    "draft_recall",
+    "gate",
+    "shorten",
+    "merge",
+    "decompose",
+    "integrate",
+    "read",
+    "final",
+]
 
 PLACEHOLDERS: Mapping[str, frozenset[str]] = {
     "draft": frozenset({"question", "memory", "section"}),
     "draft_rich": frozenset({"question", "memory", "section"}),
+    "draft_recall": frozenset({"question", "memory", "section", "recalled"}),
+    "gate": frozenset({"question", "memory", "section"}),
     "shorten": frozenset({"question", "memory", "limit"}),
+    "merge": frozenset({"question", "memories"}),
+    "decompose": frozenset({"question", "memory", "history"}),
+    "integrate": frozenset({"question", "memory", "sub_question", "sub_answer"}),
     "read": frozenset({"question"}),
     "final": frozenset({"question", "memory"}),
 }
-"""What each role's wording must hold. Drafts may also hold `{limit}`, the memory's limit in
+"""What each role's wording must hold. Wordings that write a memory may also hold `{limit}`, the memory's limit in
 words."""
 
-_ORDERED = frozenset({"draft", "draft_rich"})
+_ORDERED = frozenset({"draft", "draft_rich", "draft_recall", "gate"})
 _OPTIONAL = frozenset({"limit"})
 _BRACED = re.compile(r"(?<![\\\w])\{([a-z_]+)\}")
-_KNOWN = re.compile(r"\{(question|memory|section|limit)\}")
+_KNOWN = re.compile(
+    r"\{(question|memory|section|limit|recalled|memories|history|sub_question|sub_answer)\}"
+)
 
 
 @dataclass(frozen=True)
