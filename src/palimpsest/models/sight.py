@@ -127,13 +127,15 @@ class RapidEyes:
         self._engine: _Look | None = None
 
     def read(self, image: Image.Image) -> str:
-        looks = [self._lines(image, factor) for factor in _enlargements(image)]
+        looks = [self._lines(image, factor) for factor in enlargements(image)]
         return "\n".join(in_reading_order(max(looks, key=_confidence)))
 
+    def read_at(self, image: Image.Image, factor: int) -> str:
+        """The text that is read at one enlargement."""
+        return "\n".join(in_reading_order(self._lines(image, factor)))
+
     def _lines(self, image: Image.Image, factor: int) -> list[Line]:
-        size = (image.width * factor, image.height * factor)
-        large = image.convert("RGB").resize(size, Image.Resampling.BICUBIC)
-        found = self._loaded()(np.asarray(large)[:, :, ::-1])
+        found = self._loaded()(np.asarray(enlarged(image, factor))[:, :, ::-1])
         if found.boxes is None:
             return []
         return [
@@ -198,8 +200,14 @@ def _decoded(data: bytes) -> Image.Image:
         ) from error
 
 
-def _enlargements(image: Image.Image) -> tuple[int, ...]:
+def enlargements(image: Image.Image) -> tuple[int, ...]:
+    """How many times larger an image is looked at, where its type size is not known."""
     return (1, 2) if max(image.size) > LARGE_SIDE_PX else (2, 3, 4)
+
+
+def enlarged(image: Image.Image, factor: int) -> Image.Image:
+    size = (image.width * factor, image.height * factor)
+    return image.convert("RGB").resize(size, Image.Resampling.BICUBIC)
 
 
 def _confidence(lines: Sequence[Line]) -> float:

@@ -57,7 +57,7 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
     "read": frozenset({"question"}),
     "final": frozenset({"question", "memory"}),
 }
-"""What each role's wording must hold. Wordings that write a memory may also hold `{limit}`, the memory's limit in
+"""What each role's wording must hold. One that writes a memory may also hold `{limit}`, in
 words."""
 
 _ORDERED = frozenset({"draft", "draft_rich", "draft_recall", "gate"})
