@@ -22,7 +22,7 @@ ALTERED = 0.12
 WARM_UP = 5
 WORKERS = 2
 SCREENSHOTS = 36
-BATCH = 600
+BATCH = 3000
 RESIDENT = Path("/proc/self/statm")
 
 _TAG_OR_WORD = re.compile(r"<[^>]*>|[^\W\d_]{2,}")
@@ -68,7 +68,7 @@ def _medians(markdown: str, budget: int, variants: int) -> dict[str, float]:
 def time_batch(samples: Mapping[str, str]) -> float:
     """Pages a second of two processes on the mix of texts and budgets, once they are warm."""
     per_text = len(BUDGETS)
-    skipped = BATCH // 10
+    skipped = BATCH // 5
     began = 0.0
     texts = _mix(samples, BATCH // per_text)
     for number, page in enumerate(render_many(texts, BUDGETS, workers=WORKERS)):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -134,7 +134,7 @@ class Proof:
                 {
                     **_page_facts(page, file, page.body_px),
                     "sizes": page.sizes,
-                    "boxes": [asdict(box) for box in page.boxes],
+                    "boxes": [box._asdict() for box in page.boxes],
                 }
                 for page, file in zip(self.pages, self.files, strict=True)
             ],

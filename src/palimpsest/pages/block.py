@@ -18,8 +18,7 @@ HARD_BREAK = "\n"
 """The text of a span that ends the line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """How a span differs from the plain type of its block."""
 
     bold: bool = False
@@ -34,6 +33,16 @@ class Look:
     def emphasised(self) -> bool:
         """Whether the writer asked for attention: bold, marked or coloured."""
         return self.bold or self.mark or self.colour is not None
+
+    @property
+    def is_decorated(self) -> bool:
+        """Whether more than the shape of its letters sets it apart."""
+        return self[_FIRST_DECORATION:] != _UNDECORATED
+
+
+PLAIN = Look()
+_FIRST_DECORATION = Look._fields.index("strike")
+_UNDECORATED = PLAIN[_FIRST_DECORATION:]
 
 
 class Span(NamedTuple):

@@ -8,6 +8,7 @@ give a squarer page the same short lines.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,8 +33,12 @@ _CLOSE = 1.012
 _STEPS = 60
 _OVERHANG = 0.16
 """The least margin in em: italic letters reach about an eighth of an em out of their place."""
+_FINENESS = 5
+"""Type sizes are rounded down to one of 64 between a size and its double."""
 _SMALL_BUDGET = 12
 """Up to this many cells, every number of columns is tried."""
+_MIDDLE_BUDGET = 128
+"""Up to this many, both numbers of columns next to the ideal one."""
 _LONGEST_SIDE = 200
 """Servers refuse images whose sides differ by a larger factor."""
 _RAGGED = 1.3
@@ -99,6 +104,8 @@ class Fitter:
         self._cell = cell
         self._style = style
         self._strips: dict[float, Extent] = {}
+        self._widths: list[float] = []
+        """Those of the strips, in order."""
 
     def fit(self, budget: int) -> Fit:
         """The page with the largest type. Never fails: type can always be smaller."""
@@ -165,6 +172,7 @@ class Fitter:
         strip = self._strips.get(width)
         if strip is None:
             strip = self._strips[width] = extent(self._blocks, width, self._style)
+            insort(self._widths, width)
         return strip
 
     def _margin(self, px: float) -> float:
@@ -186,11 +194,15 @@ class Fitter:
 
     def _at(self, shape: Shape, px: float) -> Size | None:
         """The strip at a size, or None if it is too long or too wide."""
-        width = self._width(shape, px)
+        width, room = self._width(shape, px), self._room(shape, px)
         if width <= 0 or (shape.columns > 1 and width < max(_NARROWEST, self._needed)):
             return None
+        # A strip is hardly ever shorter than a wider one.
+        wider = bisect_left(self._widths, width)
+        if wider < len(self._widths) and self._strips[self._widths[wider]].height > room:
+            return None
         strip = self._strip(width)
-        if strip.overflows or strip.height > self._room(shape, px):
+        if strip.overflows or strip.height > room:
             return None
         return Size(shape, px, strip)
 
@@ -236,8 +248,8 @@ class Fitter:
 
     def _rounded(self, size: Size) -> Size:
         """Rounds the size down, so that pages share glyphs; keeps it if that does not fit."""
-        digits = 20 if size.px >= 1 else 10 ** math.ceil(2 - math.log10(size.px))
-        px = math.floor(size.px * digits) / digits
+        step = 2.0 ** (math.floor(math.log2(size.px)) - _FINENESS)
+        px = math.floor(size.px / step) * step
         if px < self._style.floor_px <= size.px:
             px = self._style.floor_px
         return self._at(size.shape, px) or size
@@ -310,7 +322,9 @@ def _grids(budget: int) -> Iterator[Grid]:
     columns: list[int] = []
     for ratio in RATIOS:
         ideal = math.sqrt(budget / ratio)
-        columns += [math.floor(ideal), math.ceil(ideal)]
+        near = [max(1, math.floor(ideal)), math.ceil(ideal)]
+        # Of many cells, hardly any are lost either way: one shape is enough.
+        columns += near if budget <= _MIDDLE_BUDGET else [max(near, key=lambda c: budget // c * c)]
     if budget <= _SMALL_BUDGET:
         columns += range(1, budget + 1)
     for count in dict.fromkeys(min(max(count, 1), budget) for count in columns):

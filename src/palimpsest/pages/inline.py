@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -163,7 +162,7 @@ def _changed(look: Look, name: str, attributes: str) -> Look:
         changes["colour"] = _legible(found[1]) or look.colour
     if name == "span" and _BACKGROUND.search(attributes):
         changes["mark"] = True
-    return replace(look, **changes) if changes else look
+    return look._replace(**changes) if changes else look
 
 
 @lru_cache(maxsize=256)

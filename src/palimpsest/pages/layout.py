@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from palimpsest.pages.block import Block, Frame, Look, Role, Rule, Span, Table, Text
+from palimpsest.pages.block import PLAIN, Block, Frame, Role, Rule, Span, Table, Text
 from palimpsest.pages.columns import column_widths
 from palimpsest.pages.style import Style
 from palimpsest.pages.words import Segment, segments
@@ -27,7 +28,6 @@ _KEPT_WIDTH = 0.8
 """A frame takes at most the rest of the width, so that deep nesting leaves room for text."""
 
 
-_PLAIN = Look()
 _UNBREAKABLE = frozenset(("table", "h1", "h2", "h3", "h4", "h5", "h6"))
 """Roles whose lines stay together in one column."""
 
@@ -224,7 +224,7 @@ def lay_out(blocks: Sequence[Measured], width: float, style: Style) -> Flow:
 
 def _segments(spans: Sequence[Span], style: Style, *, keep_spaces: bool = False) -> list[Segment]:
     if not style.emphasis:
-        spans = [Span(span.text, _PLAIN, span.line) for span in spans]
+        spans = [Span(span.text, PLAIN, span.line) for span in spans]
     return segments(spans, keep_spaces=keep_spaces, families=style.families)
 
 
@@ -233,12 +233,17 @@ def _indent(frame: Frame, style: Style) -> float:
         return _QUOTE_INDENT
     if not frame.marker:
         return style.list_indent
-    return max(style.list_indent, marker_segment(frame.marker, 0, style).width + _MARKER_GAP)
+    return max(style.list_indent, _marker_width(frame.marker, style.families) + _MARKER_GAP)
+
+
+@lru_cache(maxsize=1024)
+def _marker_width(text: str, families: tuple[str, ...]) -> float:
+    return segments([Span(text, PLAIN, 0)], families=families)[0].width
 
 
 def marker_segment(text: str, line: int, style: Style) -> Segment:
     """A bullet, number or other sign that layout puts between texts."""
-    return segments([Span(text, _PLAIN, line)], families=style.families)[0]
+    return segments([Span(text, PLAIN, line)], families=style.families)[0]
 
 
 def _left(indents: Indents, width: float) -> float:

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from PIL import Image
 
-from palimpsest.pages.block import Block, Look, Span, Table, Text, spans_of, text_of
+from palimpsest.pages.block import PLAIN, Block, Span, Table, Text, spans_of, text_of
 from palimpsest.pages.markdown import read_markdown
 from palimpsest.pages.page import Page
 
@@ -41,7 +41,7 @@ _UNSPACED = (
 )
 """Scripts written without spaces: Thai, Lao, Burmese, Khmer, Chinese characters and kana."""
 
-_BETWEEN_CELLS = Span("", Look(), 0)
+_BETWEEN_CELLS = Span("", PLAIN, 0)
 
 
 class Eyes(Protocol):

@@ -12,10 +12,22 @@ from markdown_it.rules_block.table import escapedSplit
 from markdown_it.token import Token
 
 from palimpsest.errors import InputError
-from palimpsest.pages.block import HARD_BREAK, Block, Cell, Frame, Look, Role, Rule, Span, Table
+from palimpsest.pages.block import (
+    HARD_BREAK,
+    PLAIN,
+    Block,
+    Cell,
+    Frame,
+    Look,
+    Role,
+    Rule,
+    Span,
+    Table,
+)
 from palimpsest.pages.block import Text as TextBlock
 from palimpsest.pages.inline import MAX_LEVEL, PARSER, read_inline
 
+_BOLD = Look(bold=True)
 MAX_CHARACTERS = 65_536
 MAX_BLOCKS = 8_192
 MAX_CELLS = 8_192
@@ -119,7 +131,7 @@ class _Walker:
             self.place(TextBlock("body", (), self.line, self.around(), marker))
 
     def text(self, role: Role, token: Token) -> None:
-        look = Look(bold=role != "body")
+        look = PLAIN if role == "body" else _BOLD
         spans = read_inline(token.content, self.line, look)
         if role == "body" and any(frame.kind == "quote" for frame in self.frames):
             role = "quote"
@@ -133,8 +145,8 @@ class _Walker:
         spans: list[Span] = []
         for offset, line in enumerate(token.content.rstrip("\n").split("\n")):
             if offset:
-                spans.append(Span(HARD_BREAK, Look(), first + offset - 1))
-            spans.append(Span(line.expandtabs(4), Look(), first + offset))
+                spans.append(Span(HARD_BREAK, PLAIN, first + offset - 1))
+            spans.append(Span(line.expandtabs(4), PLAIN, first + offset))
         marker, self.marker = self.marker, ""
         self.place(TextBlock("code", tuple(spans), self.line, self.around(), marker))
 
@@ -146,7 +158,9 @@ class _Walker:
                 self.line = token.map[0] if token.map else self.line
                 rows.append([])
             elif token.type == "inline":
-                rows[-1].append(read_inline(token.content, self.line, Look(bold=len(rows) == 1)))
+                rows[-1].append(
+                    read_inline(token.content, self.line, _BOLD if len(rows) == 1 else PLAIN)
+                )
             elif token.type == "tr_close" and len(rows) > 1:
                 rows[-1].extend(self.beyond(len(rows[-1])))
         columns = max(len(row) for row in rows)
@@ -163,7 +177,7 @@ class _Walker:
         row = escapedSplit(self.source[self.line].strip().lstrip("> "))
         cells = row[1:] if row and not row[0] else row
         cells = cells[:-1] if cells and not cells[-1] else cells
-        return [read_inline(cell.strip(), self.line, Look()) for cell in cells[columns:]]
+        return [read_inline(cell.strip(), self.line, PLAIN) for cell in cells[columns:]]
 
 
 def _closing(tokens: Sequence[Token], index: int) -> int:

@@ -17,6 +17,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -35,8 +36,7 @@ MAX_BUDGET = 16_384
 _CELLS = range(8, 129)
 
 
-@dataclass(frozen=True, slots=True)
-class TextBox:
+class TextBox(NamedTuple):
     """Where a line of type stands, in pixels of the image."""
 
     block: int
@@ -53,31 +53,45 @@ class TextBox:
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Page:
-    """A rendered memory. Pages are equal if their pixels and grids are."""
+    """A rendered memory. Pages are equal if their pixels, grids and fonts are."""
 
-    image: Image.Image = field(compare=False, repr=False)
+    image: Image.Image = field(repr=False)
     grid_width: int
     grid_height: int
     cell: int
     """Side of a cell in pixels: what one visual token covers."""
-    budget: int = field(compare=False)
-    body_px: float = field(compare=False)
+    budget: int
+    body_px: float
     """Size of the body type as delivered."""
-    sizes: dict[Role, float] = field(compare=False)
+    sizes: dict[Role, float]
     """Type size in pixels of every style on the page."""
-    boxes: tuple[TextBox, ...] = field(compare=False, repr=False)
-    dropped: int = field(compare=False)
+    boxes: tuple[TextBox, ...] = field(repr=False)
+    dropped: int
     """Blocks left out by the policy `drop`."""
-    shortened: int = field(compare=False)
+    shortened: int
     """Blocks of which that policy shows only the emphasised words."""
-    missing: str = field(compare=False)
+    missing: str
     """Characters that no installed font has: a box stands for each (`families.missing_hint`)."""
-    text: str = field(compare=False, repr=False)
+    text: str = field(repr=False)
     """The words that were drawn, in reading order, a block a line."""
-    sha256: str
-    """Of the grid, the pixels and the fonts on the page."""
+    fonts: tuple[str, ...]
+    """Hashes of the fonts on the page."""
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the grid, the pixels and the fonts."""
+        parts = f"{self.grid_width} {self.grid_height} {self.cell} {self.fonts}"
+        digest = hashlib.sha256(parts.encode())
+        digest.update(self.image.tobytes())
+        return digest.hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Page) and self.sha256 == other.sha256
+
+    def __hash__(self) -> int:
+        return hash(self.sha256)
 
     @property
     def tokens(self) -> int:
@@ -192,10 +206,9 @@ def _page(
     fit: Fit, budget: int, cell: int, style: Style, *, dropped: int = 0, shortened: int = 0
 ) -> Page:
     image = draw(fit, cell, style)
+    texts = [line.segment.text(line.first, line.last) for line in fit.flow.lines]
     shapes = _shapes(fit.flow)
-    fonts = sorted({face.sha256 for shape in shapes for face in shape.faces})
-    digest = hashlib.sha256(f"{fit.grid.columns} {fit.grid.rows} {cell} {fonts}".encode())
-    digest.update(image.tobytes())
+    faces = frozenset().union(*{shape.faces for shape in shapes})
     sizes: dict[Role, float] = {"body": fit.px}
     for line in fit.flow.lines:
         sizes[line.role] = max(sizes.get(line.role, 0.0), fit.px * line.scale)
@@ -207,12 +220,12 @@ def _page(
         budget=budget,
         body_px=fit.px,
         sizes=sizes,
-        boxes=_boxes(fit, style),
+        boxes=_boxes(fit, texts, style),
         dropped=dropped,
         shortened=shortened,
         missing="".join(sorted({sign for shape in shapes for sign in shape.missing})),
-        text=_text(fit.flow),
-        sha256=digest.hexdigest(),
+        text=_text(fit.flow, texts),
+        fonts=tuple(sorted({face.sha256 for face in faces})),
     )
 
 
@@ -222,10 +235,9 @@ def _shapes(flow: Flow) -> list[Shaped]:
     return [f.shaped for segment in segments for piece in segment.pieces for f in piece.fragments]
 
 
-def _boxes(fit: Fit, style: Style) -> tuple[TextBox, ...]:
+def _boxes(fit: Fit, texts: Sequence[str], style: Style) -> tuple[TextBox, ...]:
     boxes: list[TextBox] = []
-    for line in fit.flow.lines:
-        text = line.segment.text(line.first, line.last)
+    for line, text in zip(fit.flow.lines, texts, strict=True):
         if not text.strip():
             continue
         x0 = fit.margin_px + line.x * fit.px
@@ -238,16 +250,16 @@ def _boxes(fit: Fit, style: Style) -> tuple[TextBox, ...]:
     return tuple(boxes)
 
 
-def _text(flow: Flow) -> str:
+def _text(flow: Flow, texts: Sequence[str]) -> str:
     """Words in reading order: a new line for each block, a space for each end of a line but one
     that breaks a word."""
     parts: list[str] = []
     block, joint = -1, ""
-    for line in flow.lines:
+    for line, text in zip(flow.lines, texts, strict=True):
         if parts:
             parts.append("\n" if line.block != block else joint)
         block = line.block
-        parts.append(line.segment.text(line.first, line.last))
+        parts.append(text)
         ended = line.last == len(line.segment.pieces) or line.segment.spaces[line.last - 1] > 0
         joint = " " if ended else ""
     return "".join(parts)

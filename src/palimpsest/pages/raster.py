@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from palimpsest.pages.block import Look
+from palimpsest.pages.block import PLAIN, Look
 from palimpsest.pages.fit import Fit
-from palimpsest.pages.font import Face
+from palimpsest.pages.font import Face, Shaped
 from palimpsest.pages.layout import BASELINE, Line
 from palimpsest.pages.style import Colour, Style
-from palimpsest.pages.words import Fragment
 
+core: Any = Image.core  # type: ignore[attr-defined]
 _MOST_PIXELS = 24_000_000
 """Largest canvas; type of a fraction of a pixel is drawn at a smaller multiple."""
 _STROKE = 0.07
@@ -27,7 +27,9 @@ _STRIKE_HEIGHT = 0.27
 _UNDERLINE_DEPTH = 0.12
 _FILL_TOP, _FILL_BOTTOM = 0.82, -0.22
 _PHASES = 4
-"""Glyphs stand on quarters of a final pixel, whatever the multiple."""
+"""Words stand on quarters of a final pixel, whatever the multiple."""
+_MOST_WORDS = 24_576
+"""New ones; as many older ones are kept beside them. A word takes about a kilobyte."""
 
 
 def draw(fit: Fit, cell: int, style: Style) -> Image.Image:
@@ -37,7 +39,7 @@ def draw(fit: Fit, cell: int, style: Style) -> Image.Image:
 
 def _multiple(px: float, pixels: int) -> int:
     """How many times larger to draw than to show."""
-    wanted = 2 if px < 12 else 1
+    wanted = 2 if px < 10 else 1
     while wanted > 1 and pixels * wanted**2 > _MOST_PIXELS:
         wanted -= 1
     return wanted
@@ -55,18 +57,14 @@ class _Canvas:
         self._margin = fit.margin_px * self._multiple
         self._ink = Image.new("L", (size[0] * self._multiple, size[1] * self._multiple))
         self._pen: Any = ImageDraw.Draw(self._ink).draw
+        self._phases = -(-_PHASES // self._multiple)
         self._paper = Image.new("RGB", size, style.paper)
         self._colours: Image.Image | None = None
 
     def draw(self) -> Image.Image:
         self._draw_bars()
         for line in self._fit.flow.lines:
-            scale = line.scale
-            for fragment, offset, advance in line.segment.visual(line.first, line.last):
-                x, look = line.x + offset * scale, fragment.look
-                if look.code or look.mark or look.strike or look.underline or look.colour:
-                    self._decorate(look, line, x, advance * scale)
-                self._write(fragment, line, x)
+            self._write(line)
         coverage = self._ink
         if self._multiple > 1:
             coverage = coverage.resize(self._size, Image.Resampling.BICUBIC)
@@ -133,29 +131,77 @@ class _Canvas:
         bottom = max(top + 1, round(y1 * self._multiple))
         self._ink.paste(255, (left, top, right, bottom))
 
-    def _write(self, fragment: Fragment, line: Line, x: float) -> None:
-        em = self._em * line.scale
+    def _write(self, line: Line) -> None:
+        scale, phases, stamp = line.scale, self._phases, self._pen.draw_bitmap
+        em = self._em * scale
         size = max(1, round(em * 64))
-        left = x * self._em + self._margin
-        base = (line.y + BASELINE * line.scale) * self._em + self._margin
-        phases = -(-_PHASES // self._multiple)
-        stamp = self._pen.draw_bitmap
-        for face, number, glyph_x, glyph_y, _ in fragment.shaped.glyphs:
-            whole, phase = divmod(round((left + glyph_x * em) * phases), phases)
-            mask, offset, rise = _stamp(face, number, size, phase * 64 // phases)
+        left = line.x * self._em + self._margin
+        base = round((line.y + BASELINE * scale) * self._em + self._margin)
+        for fragment, x, advance in line.segment.visual(line.first, line.last):
+            look = fragment.look
+            if look is not PLAIN and look.is_decorated:
+                self._decorate(look, line, line.x + x * scale, advance * scale)
+            whole, phase = divmod(round((left + x * em) * phases), phases)
+            mask, offset, rise = _STAMPS.of(fragment.shaped, size, phase, phases)
             if mask:
-                stamp((whole + offset, round(base - glyph_y * em) - rise), mask, 255)
+                stamp((whole + offset, base - rise), mask, 255)
 
 
 class _Stamp(NamedTuple):
     mask: Any
-    """Coverage as Pillow's core image; None for a glyph without ink."""
+    """Coverage as Pillow's core image; None for what has no ink."""
     left: int
     top: int
+    """Of the image's top left corner from the pen, upwards."""
+
+
+class _Stamps:
+    """Words drawn before: most of a page's were on others of the same type size."""
+
+    def __init__(self) -> None:
+        # A shaped word is kept beside its stamp, so that its identity stays its own.
+        self._new: dict[tuple[int, int, int], tuple[Shaped, _Stamp]] = {}
+        self._old: dict[tuple[int, int, int], tuple[Shaped, _Stamp]] = {}
+
+    def of(self, shaped: Shaped, size: int, phase: int, phases: int) -> _Stamp:
+        """A word with its pen `phase` parts of a pixel to the right. `size` is in 64ths."""
+        key = id(shaped), size, phase if phases > 1 else -1
+        known = self._new.get(key)
+        if known is None:
+            if len(self._new) >= _MOST_WORDS:
+                self._old, self._new = self._new, {}
+            known = self._old.get(key) or (shaped, _word(shaped, size, phase, phases))
+            self._new[key] = known
+        return known[1]
+
+
+_STAMPS = _Stamps()
+
+
+def _word(shaped: Shaped, size: int, phase: int, phases: int) -> _Stamp:
+    em = size / 64
+    placed: list[tuple[int, int, _Stamp]] = []
+    for face, number, x, y, _ in shaped.glyphs:
+        whole, part = divmod(round(x * em * phases) + phase, phases)
+        stamp = _glyph(face, number, size, part * 64 // phases)
+        if stamp.mask:
+            placed.append((whole + stamp.left, round(y * em) + stamp.top, stamp))
+    if not placed:
+        return _Stamp(None, 0, 0)
+    left = min(x for x, _, _ in placed)
+    top = max(y for _, y, _ in placed)
+    width = max(x + stamp.mask.size[0] for x, _, stamp in placed) - left
+    height = top - min(y - stamp.mask.size[1] for _, y, stamp in placed)
+    # Pillow's own image class would take longer to make than the word to draw.
+    mask = core.fill("L", (width, height), 0)
+    pen = core.draw(mask, 0)
+    for x, y, stamp in placed:
+        pen.draw_bitmap((x - left, top - y), stamp.mask, 255)
+    return _Stamp(mask, left, top)
 
 
 @lru_cache(maxsize=32_768)
-def _stamp(face: Face, number: int, size: int, shift: int) -> _Stamp:
+def _glyph(face: Face, number: int, size: int, shift: int) -> _Stamp:
     coverage, left, top = face.bitmap(number, size, shift)
     mask = Image.fromarray(coverage).im if coverage.size else None
     return _Stamp(mask, left, top)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from itertools import accumulate
 from typing import NamedTuple
@@ -108,7 +107,7 @@ class Segment:
         first = lines = 0
         width += _SLACK
         while first < last:
-            first = max(bisect_right(ends, starts[first] + width, first), first + 1)
+            first = bisect_right(ends, starts[first] + width, first)
             lines += 1
         return Count(lines)
 
@@ -224,7 +223,7 @@ def _continues(look: Look, following: Look) -> bool:
 
 @lru_cache(maxsize=1024)
 def _plain(look: Look) -> Look:
-    return replace(look, bold=False, italic=False)
+    return look._replace(bold=False, italic=False)
 
 
 def _broken(piece: Piece, width: float) -> Iterator[Piece]:

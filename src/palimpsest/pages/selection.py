@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from palimpsest.pages.block import Block, Look, Span, Table, Text, spans_of, text_of
+from palimpsest.pages.block import PLAIN, Block, Span, Table, Text, spans_of, text_of
 
 _GAP = " … "
 _WORTHWHILE = 0.7
@@ -68,7 +68,7 @@ def _kept(spans: Sequence[Span]) -> Iterator[Span]:
     for span in spans:
         if span.look.emphasised:
             if gap and not first:
-                yield Span(_GAP, Look(), span.line)
+                yield Span(_GAP, PLAIN, span.line)
             yield span
             gap = first = False
         elif any(map(str.isalnum, span.text)):
