@@ -1,6 +1,5 @@
 """`import palimpsest` is quick, brings nothing heavy, and has all that it promises."""
 
-import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -30,16 +29,10 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_import_takes_under_half_a_second():
-    taken = []
-    for _ in range(3):
-        told = python("-X", "importtime", "-c", "import palimpsest").stderr
-        found = re.search(r"\|\s*(\d+) \| palimpsest$", told, re.MULTILINE)
-        assert found
-        taken.append(int(found[1]) / 1e6)
-        if taken[-1] < 0.5:
-            return
-    raise AssertionError(f"seconds: {taken}")
+def test_the_import_takes_under_half_a_second_of_the_processor():
+    program = "import time; begun = time.process_time(); import palimpsest; "
+    taken = python("-c", program + "print(time.process_time() - begun)").stdout
+    assert float(taken) < 0.5
 
 
 def test_the_import_brings_no_model_server_or_browser():

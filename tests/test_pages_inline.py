@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from palimpsest.pages import render
 from palimpsest.pages.block import Look, Span
 from palimpsest.pages.inline import parsed, read_inline
 
@@ -71,3 +72,7 @@ def test_short_way_gives_the_spans_of_the_parser(parts: list[str], bold: bool) -
 def test_stars_are_emphasis_where_they_pair(content: str, spans: list[tuple[str, Look]]) -> None:
     expected = [Span(text, look, 0) for text, look in spans]
     assert list(read_inline(content, 0, Look()))[: len(expected)] == expected
+
+
+def test_confirmed_facts_look_plain() -> None:
+    assert render("- <confirmed>Ada</confirmed> keeps it", 16) == render("- Ada keeps it", 16)

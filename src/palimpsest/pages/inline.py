@@ -1,7 +1,8 @@
 """Inline markdown, and the few HTML tags a memory may use, as spans of one look each.
 
-Known tags: mark, b, strong, i, em, s, del, u, br, and span or font with a colour. They are read
-from plain text (the parser's own HTML is off); every other tag is drawn as the text that it is.
+Known tags: mark, b, strong, i, em, s, del, u, br, confirmed (which looks plain: MemReread's mark
+of facts found twice), and span or font with a colour. They are read from plain text (the parser's
+own HTML is off); every other tag is drawn as the text that it is.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ def _parser() -> MarkdownIt:
 PARSER = _parser()
 """Finds the blocks of a text and leaves what they hold unparsed."""
 
-_TAG = re.compile(r"<(/?)(mark|strong|em|del|span|font|br|[bisu])(\s[^<>]*)?/?>", re.IGNORECASE)
+_TAG = re.compile(
+    r"<(/?)(mark|strong|em|del|span|font|br|confirmed|[bisu])(\s[^<>]*)?/?>", re.IGNORECASE
+)
 _COLOUR = re.compile(r"(?<![-\w])color\s*[:=]\s*[\"']?\s*(#\w+|rgb\([\d\s,%]*\)|[a-z]+)", re.I)
 _BACKGROUND = re.compile(r"background(-color)?\s*:", re.IGNORECASE)
 
