@@ -135,7 +135,6 @@ class Face:
             yield Glyph(self, info.codepoint, x, y, offset + info.cluster), advance
             pen += place.x_advance
 
-    @lru_cache(maxsize=16_384)  # noqa: B019 - faces live as long as the process
     def bitmap(self, number: int, size: int, shift: int) -> Bitmap:
         """Draws a glyph. `size` of the em and `shift` to the right in 64ths of a pixel."""
         size = max(1, round(size * self._scale))
@@ -185,7 +184,7 @@ class Typeface:
         self._italic = italic
         self._language = language
 
-    @lru_cache(maxsize=32_768)  # noqa: B019 - typefaces live as long as the process
+    @lru_cache(maxsize=2_048)  # noqa: B019 - typefaces live as long as the process
     def shape(self, text: str, *, rtl: bool = False) -> Shaped:
         """Shapes a word. A character that no face has becomes a box of the first face."""
         simple = _ONE_SCRIPT.fullmatch(text)

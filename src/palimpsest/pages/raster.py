@@ -28,7 +28,7 @@ _UNDERLINE_DEPTH = 0.12
 _FILL_TOP, _FILL_BOTTOM = 0.82, -0.22
 _PHASES = 4
 """Words stand on quarters of a final pixel, whatever the multiple."""
-_MOST_WORDS = 24_576
+_MOST_WORDS = 8_192
 """New ones; as many older ones are kept beside them. A word takes about a kilobyte."""
 
 
@@ -200,7 +200,7 @@ def _word(shaped: Shaped, size: int, phase: int, phases: int) -> _Stamp:
     return _Stamp(mask, left, top)
 
 
-@lru_cache(maxsize=32_768)
+@lru_cache(maxsize=8_192)
 def _glyph(face: Face, number: int, size: int, shift: int) -> _Stamp:
     coverage, left, top = face.bitmap(number, size, shift)
     mask = Image.fromarray(coverage).im if coverage.size else None

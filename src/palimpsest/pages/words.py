@@ -18,7 +18,7 @@ __all__ = ["Fragment", "Piece", "Segment", "Wrapped", "segments"]
 
 # No-break spaces are not among them: they hold words together.
 _SPACE = re.compile(r"[^\S\u00a0\u202f\u2007]+")
-_MOST_WORDS = 32_768
+_MOST_WORDS = 4_096
 """Words that are kept shaped in one look, for one choice of families and language."""
 
 _KANA = re.compile("[\u3041-\u30ff]")
