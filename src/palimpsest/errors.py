@@ -4,7 +4,8 @@
     ├── InputError            fix what you gave: a file, a question, a budget
     │   └── SourceError       one document cannot be read; names it
     ├── ConfigurationError    fix how it is set up: a flag, a key, a missing extra
-    │   └── PromptError       a prompt file lacks or misnames a placeholder
+    │   ├── PromptError       a prompt file lacks or misnames a placeholder
+    │   └── CapReached        the next call would pass a cap: raise it
     ├── ModelError            the model call failed
     │   ├── EndpointError     nothing answers there, or something else does: fix the URL
     │   ├── AuthError         the key was refused: fix the key
@@ -50,6 +51,10 @@ class ConfigurationError(PalimpsestError):
 
 class PromptError(ConfigurationError):
     """A prompt file is malformed."""
+
+
+class CapReached(ConfigurationError):
+    """The next call would pass a cap, and nothing was read yet from which to answer."""
 
 
 class ModelError(PalimpsestError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
@@ -34,7 +34,7 @@ Role = Literal[
     "low-resolution",
 ]
 Status = Literal["answered", "partial", "failed"]
-GuardName = Literal["empty", "refused", "cut-off", "over-limit", "cut-to-limit"]
+GuardName = Literal["empty", "refused", "cut-off", "over-limit", "cut-to-limit", "failed"]
 
 
 class Span(NamedTuple):
@@ -69,11 +69,27 @@ class Header(_Record):
     prompts: dict[str, str]
     """Role of each prompt and the id and hash of its wording; what stood for no memory yet."""
     chunks: tuple[Span, ...]
+    replay_of: str = ""
+    """The reading from which the first chunks were taken over, and how many; empty for a reading
+    that began with nothing."""
 
     @property
     def tokens(self) -> int:
         """Tokens of the whole source."""
         return sum(span.tokens for span in self.chunks)
+
+    def extended(self, records: Sequence[Extended]) -> Header:
+        """What was read, with what was added to the source since."""
+        grown = [record for record in records if record.documents]
+        if not grown:
+            return self
+        update = {
+            "source_sha256": grown[-1].source_sha256,
+            "documents": (*self.documents, *(name for one in grown for name in one.documents)),
+            "characters": self.characters + sum(one.characters for one in grown),
+            "chunks": (*self.chunks, *(span for one in grown for span in one.chunks)),
+        }
+        return self.model_copy(update=update)
 
 
 class Turn(_Record):
@@ -128,7 +144,7 @@ class Merged(_Record):
 
     kind: Literal["merged"] = "merged"
     level: int
-    """Round of merging, from 1."""
+    """Round of merging, from 1; 0 for what was joined without a model when the reading stopped."""
     parts: tuple[int, ...]
     """Versions that were merged."""
     memory: int | None
@@ -157,6 +173,23 @@ class Integrated(_Record):
     """Empty if the sub-question was not answered."""
     memory: int | None
     """Version that stands in the parent after it: the one before if the step failed."""
+
+
+class Extended(_Record):
+    """A saved memory was given more: documents at the end of its source, or notes."""
+
+    kind: Literal["extended"] = "extended"
+    documents: tuple[str, ...] = ()
+    chunks: tuple[Span, ...] = ()
+    """The chunks of the documents. The spans of earlier chunks stay as they are."""
+    characters: int = 0
+    """By which the source grew, headings included."""
+    source_sha256: str = ""
+    """Of the whole source since; empty if no document was added."""
+    notes: int = 0
+    """How many notes were taken into the memory as they are."""
+    memory: int | None = None
+    """Version with the notes in it, which stands since; None if no note was taken."""
 
 
 class GuardEvent(_Record):
@@ -218,6 +251,7 @@ Record = Annotated[
     | Merged
     | Reread
     | Integrated
+    | Extended
     | GuardEvent
     | PageRecord
     | Answer
@@ -233,17 +267,26 @@ class Reading:
     """A header and its records, with everything that follows from them."""
 
     def __init__(self, header: Header, records: Iterable[Record] = ()) -> None:
-        self.header = header
+        self.opening = header
+        """The header as it was written."""
         self.records: list[Record] = list(records)
+        self.header = header.extended(self._of(Extended))
+        """The header with all that was added to the source since."""
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, Reading)
-            and self.header == other.header
+            and self.opening == other.opening
             and self.records == other.records
         )
 
     __hash__ = None  # type: ignore[assignment]
+
+    def add(self, record: Record) -> None:
+        """Appends a record."""
+        self.records.append(record)
+        if isinstance(record, Extended):
+            self.header = self.header.extended([record])
 
     def _of(self, kind: type[_T]) -> list[_T]:
         return [record for record in self.records if isinstance(record, kind)]
@@ -266,7 +309,19 @@ class Reading:
 
     @property
     def answers(self) -> list[Answer]:
-        return self._of(Answer)
+        """The latest to each question at each budget."""
+        return list({(one.question, one.budget): one for one in self._of(Answer)}.values())
+
+    @property
+    def standing_answers(self) -> list[Answer]:
+        """Those that were given from the memory that stands: nothing came into it since."""
+        answers: list[Answer] = []
+        for record in reversed(self.records):
+            if isinstance(record, ChunkRead | Merged | Integrated | Extended):
+                break
+            if isinstance(record, Answer):
+                answers.append(record)
+        return answers
 
     @property
     def rereads(self) -> list[Reread]:
@@ -279,6 +334,8 @@ class Reading:
             if isinstance(record, ChunkRead | Merged) and record.reread == reread:
                 return record.memory
             if isinstance(record, Integrated) and parents.get(record.reread) == reread:
+                return record.memory
+            if isinstance(record, Extended) and record.notes and reread == 0:
                 return record.memory
         return None
 
@@ -338,13 +395,13 @@ class Reading:
         raise kind(self.end.reason, hint=self.end.hint)
 
     def resumable(self) -> Reading:
-        """The same reading without the failure that ended it."""
-        failed = self.status == "failed"
-        return Reading(self.header, self.records[:-1] if failed else self.records)
+        """The same reading without the failure or the cap that ended it."""
+        stopped = self.status in ("failed", "partial")
+        return Reading(self.opening, self.records[:-1] if stopped else self.records)
 
     def to_lines(self) -> list[str]:
         """JSON Lines, the header first."""
-        return [dump_line(part) for part in (self.header, *self.records)]
+        return [dump_line(part) for part in (self.opening, *self.records)]
 
     @classmethod
     def from_lines(cls, lines: Iterable[str]) -> Reading:

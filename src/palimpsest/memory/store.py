@@ -31,7 +31,8 @@ def load_reading(path: Path) -> Reading:
 
 
 def _whole_lines(text: str) -> list[str]:
-    return text[: text.rfind("\n") + 1].splitlines()
+    # Not splitlines: a text may hold other line separators, which JSON leaves as they are.
+    return text.split("\n")[:-1]
 
 
 class Journal:
@@ -84,14 +85,18 @@ class ReadingStore:
             journal.write(reading, part)
         return journal
 
-    def resume(self, key: str) -> tuple[Reading, Journal] | None:
-        """The newest unfinished reading with this key, locked and ready to go on, if any."""
+    def resume(self, key: str, *, replay_of: str = "") -> tuple[Reading, Journal] | None:
+        """The newest unfinished reading with this key, locked and ready to go on, if any.
+
+        A replay has another beginning than a reading of the same key, so it is found only by what
+        it is a replay of.
+        """
         for folder in sorted(self.folder.glob(f"{key[:12]}-*"), reverse=True):
             lock = _take_lock(folder)
             if lock is None:
                 continue
             reading = _unfinished(folder / _FILE, key)
-            if reading is not None:
+            if reading is not None and reading.header.replay_of == replay_of:
                 file = _rewound(folder / _FILE, reading)
                 return reading, Journal(folder, file, lock)
             lock.release()
@@ -143,7 +148,7 @@ def _unfinished(file: Path, key: str) -> Reading | None:
         stored = load_reading(file)
     except ReadingError:
         return None
-    done = stored.status in ("answered", "partial")
+    done = stored.status == "answered"
     return None if done or stored.header.key != key else stored.resumable()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 import time
 from collections.abc import Sequence
 
@@ -9,7 +11,11 @@ from pydantic import BaseModel, ConfigDict
 
 from palimpsest.errors import ModelError
 from palimpsest.models.model import Completion, Message, Model, Sampling, Usage
-from palimpsest.sources.tokens import Tokenizer
+from palimpsest.models.scripted import texts
+from palimpsest.sources.tokens import Tokenizer, count
+
+_CELL_PX = 28
+"""Pixels a side of one visual token; the smaller of the two that are in use, so none is missed."""
 
 
 class Totals(BaseModel):
@@ -61,3 +67,38 @@ class MeteredModel:
 
     async def aclose(self) -> None:
         await self._model.aclose()
+
+
+async def prompt_tokens(
+    tokenizer: Tokenizer, messages: Sequence[Message], *, image_tokens: int = 0
+) -> int:
+    """What a conversation costs to read: its texts by the tokenizer, its images by their cells,
+    each at least `image_tokens`.
+
+    What a server's chat template adds, a few tokens a message, is not known here.
+    """
+    images = sum(max(_cells(url), image_tokens) for url in _images_of(messages))
+    return await count(tokenizer, _text_of(messages)) + images
+
+
+def _text_of(messages: Sequence[Message]) -> str:
+    return "\n".join(texts(messages))
+
+
+def _images_of(messages: Sequence[Message]) -> list[str]:
+    return [
+        part["image_url"]["url"]
+        for message in messages
+        if not isinstance(message["content"], str)
+        for part in message["content"]
+        if part["type"] == "image_url"
+    ]
+
+
+def _cells(url: str) -> int:
+    from PIL import Image
+
+    from palimpsest.models.sight import image_bytes
+
+    with Image.open(io.BytesIO(image_bytes(url))) as image:
+        return math.ceil(image.width / _CELL_PX) * math.ceil(image.height / _CELL_PX)

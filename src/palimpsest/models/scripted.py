@@ -57,7 +57,9 @@ class ScriptedModel:
         await asyncio.sleep(self._latency_s)
         if isinstance(answer, Exception):
             raise answer
-        return answer if isinstance(answer, Completion) else await self._completion(answer)
+        if isinstance(answer, Completion):
+            return answer
+        return await self._completion(messages, answer)
 
     async def tokenizer(self) -> Tokenizer:
         return self._tokenizer
@@ -76,8 +78,8 @@ class ScriptedModel:
                 hint="Give one answer for each call, or a function that answers any.",
             ) from None
 
-    async def _completion(self, text: str) -> Completion:
-        prompt = "\n".join(texts(self.calls[-1].messages))
+    async def _completion(self, messages: Sequence[Message], text: str) -> Completion:
+        prompt = "\n".join(texts(messages))
         return Completion(
             text=text,
             usage=Usage(prompt=await self._count(prompt), completion=await self._count(text)),

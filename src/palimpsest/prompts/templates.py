@@ -36,7 +36,10 @@ PromptRole = Literal[
     "draft",
     "draft_rich",
     "draft_recall",
+    "digest",
+    "digest_rich",
     "gate",
+    "gate_stop",
     "shorten",
     "merge",
     "decompose",
@@ -49,7 +52,10 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
     "draft": frozenset({"question", "memory", "section"}),
     "draft_rich": frozenset({"question", "memory", "section"}),
     "draft_recall": frozenset({"question", "memory", "section", "recalled"}),
+    "digest": frozenset({"memory", "section"}),
+    "digest_rich": frozenset({"memory", "section"}),
     "gate": frozenset({"question", "memory", "section"}),
+    "gate_stop": frozenset({"question", "memory", "section"}),
     "shorten": frozenset({"question", "memory", "limit"}),
     "merge": frozenset({"question", "memories"}),
     "decompose": frozenset({"question", "memory", "history"}),
@@ -60,7 +66,9 @@ PLACEHOLDERS: Mapping[str, frozenset[str]] = {
 """What each role's wording must hold. One that writes a memory may also hold `{limit}`, in
 words."""
 
-_ORDERED = frozenset({"draft", "draft_rich", "draft_recall", "gate"})
+_ORDERED = frozenset(
+    {"draft", "draft_rich", "draft_recall", "digest", "digest_rich", "gate", "gate_stop"}
+)
 _OPTIONAL = frozenset({"limit"})
 _BRACED = re.compile(r"(?<![\\\w])\{([a-z_]+)\}")
 _KNOWN = re.compile(

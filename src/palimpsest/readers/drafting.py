@@ -8,8 +8,15 @@ from typing import ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from palimpsest.memory.guards import cut_to_limit, unusable, with_new_lines
-from palimpsest.memory.reading import ChunkRead, GuardEvent, GuardName, MemoryVersion
-from palimpsest.models.model import Completion, user
+from palimpsest.memory.reading import (
+    ChunkRead,
+    GuardEvent,
+    GuardName,
+    MemoryVersion,
+    Reading,
+)
+from palimpsest.models.dry import DryModel, filler
+from palimpsest.models.model import Completion, Usage, user
 from palimpsest.prompts.templates import PromptRole
 from palimpsest.readers.reader import PromptedReader, Reader, Session, joined
 from palimpsest.sources import Tokenizer
@@ -68,6 +75,28 @@ class MemoryReader(Reader):
     async def sub_answer(self, session: Session, scan: Scan) -> str:
         """Answers the question of a reread from its memory."""
 
+    @property
+    @abstractmethod
+    def memory_limit(self) -> int:
+        """The most tokens of a memory."""
+
+    async def reserve(self, session: Session) -> list[Usage]:
+        """What the answers take from a memory that is as long as it may be."""
+        tokenizer = await session.model.tokenizer()
+        text = await filler(tokenizer, session.source.text, self.memory_limit)
+        version = MemoryVersion(chunk=0, text=text, tokens=self.memory_limit)
+        full = Reading(session.reading.header, [version, ChunkRead(chunk=0, memory=0)])
+        # An image may be read out to a model that cannot see, with all that is on it.
+        dry = DryModel(session.model, lambda *_: "", image_tokens=self.memory_limit)
+        await self.answer(Session(session.source, dry, full, None))
+        return [call.most for call in dry.calls]
+
+    async def answer_so_far(self, session: Session) -> bool:
+        if not session.reading.done():
+            return False
+        await self.answer(session)
+        return True
+
 
 class DraftingReader(MemoryReader, PromptedReader):
     """A reader that drafts one memory over all chunks."""
@@ -79,6 +108,15 @@ class DraftingReader(MemoryReader, PromptedReader):
     cut_off: Literal["keep", "accept"] = "keep"
     """A draft that ran into its token limit: keep the memory and add to it, or accept the draft
     in its place as the papers' code does."""
+
+    @property
+    def draft_tokens(self) -> int:
+        """Where a draft is cut off."""
+        return int(self.memory_tokens * (_SLACK if self.cut_off == "keep" else 1))
+
+    @property
+    def memory_limit(self) -> int:
+        return self.memory_tokens
 
     async def draft(self, session: Session, scan: Scan) -> None:
         done = session.reading.done(scan.number)
@@ -93,8 +131,11 @@ class DraftingReader(MemoryReader, PromptedReader):
     ) -> int | None:
         """Rewrites version `memory` for one chunk; the version that stands after it."""
         completion = await self._draft_turn(session, scan, chunk, memory)
+        return await self.settle(session, Place(scan, chunk, memory), completion)
+
+    async def settle(self, session: Session, place: Place, completion: Completion) -> int | None:
+        """The version that stands after a completion that was to replace `place.memory`."""
         text = completion.text.strip()
-        place = Place(scan, chunk, memory)
         match unusable(completion):
             case None:
                 return await self._replace_memory(session, place, text)
@@ -105,7 +146,7 @@ class DraftingReader(MemoryReader, PromptedReader):
             case problem:
                 detail = f"the draft was {problem}; the memory stays as it was"
                 session.record(place.guard(problem, detail))
-                return memory
+                return place.memory
 
     def draft_prompt(self, session: Session, scan: Scan, chunk: int, memory: int | None) -> str:
         """What the model is shown to rewrite version `memory` for a chunk."""
@@ -114,18 +155,17 @@ class DraftingReader(MemoryReader, PromptedReader):
             question=scan.question,
             memory=session.reading.text_of(memory) or self.prompts.empty_memory,
             section=session.source.text[span.start : span.end],
-            limit=self._limit_in_words(),
+            limit=self.limit_in_words(),
         )
 
     async def _draft_turn(
         self, session: Session, scan: Scan, chunk: int, memory: int | None
     ) -> Completion:
-        slack = _SLACK if self.cut_off == "keep" else 1
         return await session.turn(
             "draft",
             self.template(self.draft_role),
             user(self.draft_prompt(session, scan, chunk, memory)),
-            self.sampling(int(self.memory_tokens * slack)),
+            self.sampling(self.draft_tokens),
             chunk=chunk,
             memory=memory,
             reread=scan.number,
@@ -175,7 +215,7 @@ class DraftingReader(MemoryReader, PromptedReader):
     async def _shorten_turn(self, session: Session, place: Place, text: str) -> Completion:
         template = self.template("shorten")
         prompt = template.fill(
-            question=place.scan.question, memory=text, limit=self._limit_in_words()
+            question=place.scan.question, memory=text, limit=self.limit_in_words()
         )
         return await session.turn(
             "draft",
@@ -186,5 +226,6 @@ class DraftingReader(MemoryReader, PromptedReader):
             reread=place.scan.number,
         )
 
-    def _limit_in_words(self) -> str:
+    def limit_in_words(self) -> str:
+        """What prompts say of the memory's limit."""
         return str(max(1, int(self.memory_tokens * _WORDS_PER_TOKEN)))

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from palimpsest.memory.reading import Role
+from palimpsest.memory.reading import Reading, Role
 from palimpsest.models.model import Completion, user
 from palimpsest.prompts.templates import PromptRole
 from palimpsest.readers.answers import parse_answer
@@ -50,7 +50,7 @@ class MemAgent(DraftingReader):
     ) -> Completion:
         template = self.template("final")
         version = session.reading.standing(scan.number)
-        memory = session.reading.text_of(version) or self.prompts.empty_memory
+        memory = self.notes(session.reading, scan) or self.prompts.empty_memory
         return await session.turn(
             role,
             template,
@@ -60,3 +60,7 @@ class MemAgent(DraftingReader):
             reread=scan.number,
             **refers,
         )
+
+    def notes(self, reading: Reading, scan: Scan) -> str:
+        """The memory as the answer's prompt shows it."""
+        return reading.text_of(reading.standing(scan.number))

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from palimpsest.errors import InputError, PalimpsestError, ReadingError
+from palimpsest.errors import CapReached, InputError, PalimpsestError, ReadingError
 from palimpsest.memory.reading import (
     Answer,
     End,
@@ -23,7 +23,8 @@ from palimpsest.memory.reading import (
     reading_key,
     utc_now,
 )
-from palimpsest.models.model import Completion, Message, Model, Sampling, request_key
+from palimpsest.models.caps import Allowance, Caps
+from palimpsest.models.model import Completion, Message, Model, Sampling, Usage, request_key
 from palimpsest.prompts.templates import (
     PromptOrder,
     PromptRole,
@@ -33,6 +34,9 @@ from palimpsest.prompts.templates import (
 )
 from palimpsest.readers.answers import parse_answer
 from palimpsest.sources import Chunk, Cutting, Source, cut
+
+_ANSWERING: frozenset[Role] = frozenset({"final", "read"})
+"""Turns that answer the reading's own questions."""
 
 
 class Session:
@@ -45,9 +49,11 @@ class Session:
         self.model = model
         self.reading = reading
         self._on_event = on_event
+        self.allowance: Allowance | None = None
+        """What is left under the caps, if there are any."""
 
     def record(self, record: Record) -> None:
-        self.reading.records.append(record)
+        self.reading.add(record)
         if self._on_event:
             self._on_event(self.reading, record)
 
@@ -56,7 +62,12 @@ class Session:
         **refers: int | None,
     ) -> Completion:  # fmt: skip
         """One model call, recorded with what its messages were made from."""
-        completion = await self.model.complete(messages, sampling)
+        if self.allowance is None:
+            completion = await self.model.complete(messages, sampling)
+        else:
+            completion = await self.allowance.complete(
+                messages, sampling, answering=role in _ANSWERING
+            )
         key = request_key(self.model.name, messages, sampling)
         turn = Turn(
             role=role, prompt=template.id, request=key, completion=completion, **refers
@@ -70,10 +81,10 @@ class Session:
         return len(self.reading.memories) - 1
 
     def answered(self, question: int, budget: int | None = None) -> bool:
-        """Whether a resumed reading has this answer already."""
+        """Whether a resumed reading has this answer already, from the memory that stands."""
         return any(
             answer.question == question and answer.budget == budget
-            for answer in self.reading.answers
+            for answer in self.reading.standing_answers
         )
 
     def answer(self, completion: Completion, question: int, budget: int | None = None) -> None:
@@ -99,11 +110,13 @@ class Reader(BaseModel, ABC):
         *,
         reading: Reading | None = None,
         on_event: OnEvent | None = None,
+        caps: Caps | None = None,
     ) -> Reading:
         """Reads the source and answers; questions in a list share the reading.
 
         Goes on with `reading` where it stopped, when given. `on_event` hears of each record as
-        it is added. A failure ends the reading `failed` with its reason; it is not raised.
+        it is added. A failure ends the reading `failed` with its reason; it is not raised. Under
+        `caps` it ends `partial`, with the answer from what was read, before it would pass one.
         """
         if reading is None:
             reading = await self.begin(source, question, model)
@@ -115,15 +128,53 @@ class Reader(BaseModel, ABC):
                 hint="read anew, or give what the reading was begun with",
             )
         session = Session(source, model, reading, on_event)
+        session.record(await self._outcome(session, caps))
+        return reading
+
+    async def _outcome(self, session: Session, caps: Caps | None) -> End:
+        """Reads to the answers, to a failure or to a cap."""
+        try:
+            if caps:
+                session.allowance = await self._allowance(session, caps)
+            reached = await self._run_to_cap(session)
+            if reached:
+                return await self._capped(session, reached)
+        except PalimpsestError as error:
+            return _failed(error)
+        return End(status="answered")
+
+    async def _allowance(self, session: Session, caps: Caps) -> Allowance:
+        before = [turn.completion for turn in session.reading.turns]
+        return Allowance(caps, session.model, before, reserve=await self.reserve(session))
+
+    async def _run_to_cap(self, session: Session) -> CapReached | None:
         try:
             await self._run(session)
-        except PalimpsestError as error:
-            session.record(
-                End(status="failed", reason=str(error), error=type(error).__name__, hint=error.hint)
-            )
-        else:
-            session.record(End(status="answered"))
-        return reading
+        except CapReached as reached:
+            return reached
+        # A wrapper that gets along without a step may have left one out for the cap.
+        return session.allowance.reached if session.allowance else None
+
+    async def _capped(self, session: Session, reached: CapReached) -> End:
+        """The end of a reading that may take no more: with the answer so far, if there is one."""
+        read, chunks = len(session.reading.done()), len(session.reading.header.chunks)
+        if not await self.answer_so_far(session):
+            return _failed(reached)
+        return End(
+            status="partial",
+            reason=f"{reached}; the answer is from {read} of {chunks} chunks",
+            error=type(reached).__name__,
+            hint="the same with a larger cap goes on from there",
+        )
+
+    async def reserve(self, session: Session) -> list[Usage] | None:
+        """The calls that answering takes at most, for caps to leave room for them; None for a
+        reader that has no memory to answer from before its end."""
+        return None
+
+    async def answer_so_far(self, session: Session) -> bool:
+        """Answers from what was read before a cap; False where nothing was."""
+        return False
 
     async def begin(
         self, source: Source, question: str | Sequence[str], model: Model
@@ -143,7 +194,7 @@ class Reader(BaseModel, ABC):
             settings=self.settings(),
             model=model.name,
             tokenizer=tokenizer.name,
-            prompts=self._fingerprints(),
+            prompts=self.fingerprints(),
             chunks=tuple(Span(chunk.start, chunk.end, chunk.tokens) for chunk in chunks),
         )
         return Reading(header)
@@ -156,7 +207,7 @@ class Reader(BaseModel, ABC):
             reader=self.name,
             settings=self.settings(),
             model=model.name,
-            prompts=self._fingerprints(),
+            prompts=self.fingerprints(),
         )
 
     def settings(self) -> dict[str, Any]:
@@ -184,7 +235,8 @@ class Reader(BaseModel, ABC):
     async def _run(self, session: Session) -> None:
         """Reads on from where the session's reading stands, to its answers."""
 
-    def _fingerprints(self) -> dict[str, str]:
+    def fingerprints(self) -> dict[str, str]:
+        """Each prompt role with the id and hash of its wording, and what stands for no memory."""
         wordings: dict[str, str] = {
             role: self.template(role).fingerprint for role in self.prompt_roles()
         }
@@ -221,6 +273,10 @@ class PromptedReader(Reader):
         return Sampling(
             max_tokens=max_tokens, temperature=self.temperature, top_p=self.top_p, seed=self.seed
         )
+
+
+def _failed(error: PalimpsestError) -> End:
+    return End(status="failed", reason=str(error), error=type(error).__name__, hint=error.hint)
 
 
 def _questions(question: str | Sequence[str]) -> tuple[str, ...]:

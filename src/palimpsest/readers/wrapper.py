@@ -28,6 +28,10 @@ class Wrapper(MemoryReader):
         assert isinstance(core, DraftingReader)
         return core
 
+    @property
+    def memory_limit(self) -> int:
+        return self.base.memory_limit
+
     def settings(self) -> dict[str, Any]:
         own = self.model_dump(mode="json", exclude={"base"})
         return {**own, "base": {"reader": self.base.name, **self.base.settings()}}
