@@ -87,7 +87,7 @@ def _character_start(offsets: Sequence[int], first: int, token: int) -> int:
 
 
 _BLANK_LINE = re.compile(r"\n[^\S\n]*\n\s*")
-_SENTENCE_END = re.compile(
+SENTENCE_END = re.compile(
     r"""
     (?<! \b[A-Z] ) (?<! \bDr ) (?<! \bMr ) (?<! \bMs ) (?<! \bMrs ) (?<! \bSt )
     [.!?…] ["'”’»)\]*_]* \s++ (?! [a-z] )
@@ -104,7 +104,7 @@ def _pause(text: str, offsets: Sequence[int], earliest: int, last: int) -> int |
     if earliest >= last:
         return None
     end = offsets[last] if last < len(offsets) else len(text)
-    for places in (_paragraphs, _matches(_SENTENCE_END), _matches(_LINE_END), _matches(_SPACE)):
+    for places in (_paragraphs, _matches(SENTENCE_END), _matches(_LINE_END), _matches(_SPACE)):
         for place in reversed(list(places(text, offsets[earliest], end))):
             token = _token_at(text, offsets, min(place, end))
             if token is not None and token >= earliest:

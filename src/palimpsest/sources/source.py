@@ -63,17 +63,19 @@ class Source:
         return cls.from_documents([(name, text)])
 
     @classmethod
-    def from_documents(cls, documents: Iterable[tuple[str, str]]) -> Self:
+    def from_documents(cls, documents: Iterable[tuple[str, str]], *, growing: bool = False) -> Self:
         """A source of (name, text) pairs, in their order.
 
-        Characters that no encoding can write (lone surrogates) become U+FFFD.
+        With `growing` a single document has its heading too, so that no span moves when the
+        source is made again with further documents. Characters that no encoding can write (lone
+        surrogates) become U+FFFD.
         """
         named = [(_writable(name), _writable(text)) for name, text in documents]
         if not named:
             raise InputError("the source has no document", hint="give at least one")
         if not any(text.strip() for _, text in named):
             raise SourceError(named[0][0], "there is no text in it", hint="give some text to read")
-        placed, text = _join(named)
+        placed, text = _join(named, headed=growing or len(named) > 1)
         canonical = json.dumps(named, ensure_ascii=False, separators=(",", ":"))
         return cls(placed, text, hashlib.sha256(canonical.encode()).hexdigest())
 
@@ -96,8 +98,8 @@ def _writable(text: str) -> str:
     return _SURROGATES.sub("\ufffd", text)
 
 
-def _join(named: list[tuple[str, str]]) -> tuple[tuple[Document, ...], str]:
-    if len(named) == 1:
+def _join(named: list[tuple[str, str]], *, headed: bool) -> tuple[tuple[Document, ...], str]:
+    if not headed:
         name, text = named[0]
         return (Document(name, text, 0),), text
     placed: list[Document] = []
