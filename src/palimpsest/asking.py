@@ -12,6 +12,7 @@ import platformdirs
 
 from palimpsest.memory.reading import OnEvent, Reading
 from palimpsest.memory.store import Journal, ReadingStore
+from palimpsest.models.caps import Caps
 from palimpsest.models.model import Model
 from palimpsest.sources import Source, open_source
 
@@ -29,6 +30,7 @@ class AskOptions(TypedDict, total=False):
     reader: Reader | None
     readings: Path | str | None
     fresh: bool
+    caps: Caps | None
     on_event: OnEvent | None
     on_start: Callable[[Reading, Path], None] | None
 
@@ -47,6 +49,7 @@ async def aask(
     reader: Reader | None = None,
     readings: Path | str | None = None,
     fresh: bool = False,
+    caps: Caps | None = None,
     on_event: OnEvent | None = None,
     on_start: Callable[[Reading, Path], None] | None = None,
 ) -> Reading:
@@ -56,31 +59,53 @@ async def aask(
     in `ModelSettings`; without one, the settings in force decide, and the embedded model is the
     default. `reader` is `MemAgent()` by default. The reading is kept in a folder under
     `readings`; an unfinished one of the same source, question, model and settings is gone on
-    with, unless `fresh`. `on_start` hears which reading is written where, `on_event` of each
-    record. Raises an error of `palimpsest.errors` when no answer could be had.
+    with, unless `fresh`. Before it would pass one of the `caps`, a reading ends `partial`, with
+    the answer from what it has read; under larger caps it is gone on with like any other.
+    `on_start` hears which reading is written where, `on_event` of each record. Raises an error
+    of `palimpsest.errors` when no answer could be had.
     """
     opened = source if isinstance(source, Source) else open_source(_paths(source))
     answering = _opened_model(model)
     strategy = reader or _default_reader()
     store = ReadingStore(Path(readings) if readings else default_readings_folder())
     try:
-        key = strategy.key(opened, question, answering)
-        found = None if fresh else store.resume(key)
-        if found:
-            reading, journal = found
-        else:
-            reading = await strategy.begin(opened, question, answering)
-            journal = store.create(reading)
-        with journal:
-            if on_start:
-                on_start(reading, journal.folder)
-            listener = _both(journal, on_event)
-            await strategy.read(opened, question, answering, reading=reading, on_event=listener)
+        reading = await kept_reading(
+            store, strategy, opened, question, answering,
+            fresh=fresh, caps=caps, on_start=on_start, on_event=on_event,
+        )  # fmt: skip
     finally:
         if answering is not model:
             await answering.aclose()
     reading.raise_for_status()
     return reading
+
+
+async def kept_reading(
+    store: ReadingStore,
+    reader: Reader,
+    source: Source,
+    question: str | Sequence[str],
+    model: Model,
+    *,
+    fresh: bool = False,
+    caps: Caps | None = None,
+    on_event: OnEvent | None = None,
+    on_start: Callable[[Reading, Path], None] | None = None,
+) -> Reading:
+    """Reads as `aask` does, with everything opened; a reading that failed is returned as it is."""
+    found = None if fresh else store.resume(reader.key(source, question, model))
+    if found:
+        reading, journal = found
+    else:
+        reading = await reader.begin(source, question, model)
+        journal = store.create(reading)
+    with journal:
+        if on_start:
+            on_start(reading, journal.folder)
+        listener = _both(journal, on_event)
+        return await reader.read(
+            source, question, model, reading=reading, on_event=listener, caps=caps
+        )
 
 
 def ask(

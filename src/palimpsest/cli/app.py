@@ -46,7 +46,26 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.command("palimpsest.cli.ask:ask", help="Answer a question about files of any length.")
+app.command(
+    "palimpsest.cli.estimate:estimate_command",
+    name="estimate",
+    help="Say what a question would take: calls, tokens, money and seconds.",
+)
+app.command(
+    "palimpsest.cli.compare:compare_command",
+    name="compare",
+    help="Compare readers on questions of your own, at one budget.",
+)
 app.command("palimpsest.cli.show:show", help="Show a reading again, or list them all.")
+app.command("palimpsest.cli.history:history", help="Show what each chunk did to the memory.")
+app.command("palimpsest.cli.history:blame", help="Show where each line of a memory comes from.")
+app.command("palimpsest.cli.history:lost", help="Tell in which rewrite a fact was lost.")
+app.command("palimpsest.cli.replay:replay", help="Read on from a chunk of a reading, as a new one.")
+app.command(
+    "palimpsest.cli.memory:memory",
+    name="memory",
+    help="Save a memory, give it more whenever there is more, ask it.",
+)
 app.command("palimpsest.cli.page:page", help="Draw a memory as pages of so many visual tokens.")
 app.command("palimpsest.cli.doctor:doctor", help="Check what a model and its endpoint can do.")
 

@@ -6,100 +6,55 @@ import json
 import os
 import re
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, NamedTuple
 
-from cyclopts import Group, Parameter
+from cyclopts import Parameter
 
 from palimpsest.asking import aask
 from palimpsest.cli.app import notes, run_async
 from palimpsest.cli.options import ModelOptions
 from palimpsest.cli.progress import Progress
-from palimpsest.errors import ConfigurationError, InputError
+from palimpsest.cli.questions import read_questions
+from palimpsest.cli.readers import CapOptions, PriceOptions, ReaderOptions
+from palimpsest.errors import InputError
 from palimpsest.memory.reading import Reading
-from palimpsest.prompts import load_prompts
-from palimpsest.readers import MemAgent, MemOCR, Reader
+from palimpsest.memory.receipt import Receipt, receipt_of
+from palimpsest.readers import Reader
 from palimpsest.settings import ModelSettings, open_model
 from palimpsest.sources import Source, open_source
 
-_READING = Group("Reading", sort_key=1)
 
-
-@Parameter(name="*", group=_READING)
 @dataclass(frozen=True)
-class ReaderOptions:
-    """How to read."""
+class _Order:
+    """What was asked for."""
 
-    reader: Literal["memagent", "memocr"] | None = None
-    """Text memory, or a memory drawn as a page. MemOCR when a budget is given, else MemAgent."""
-    budget: Annotated[list[int] | None, Parameter(negative=())] = None
-    """Visual tokens for MemOCR's page; give it several times to read one memory at each."""
-    faithful: bool = False
-    """The papers' settings: exact token windows, their sampling, cut-off drafts accepted."""
-    chunk_tokens: int | None = None
-    """Tokens of the source a draft sees (5000)."""
-    memory_tokens: int | None = None
-    """Most tokens of the memory (1024; MemOCR 2048)."""
-    answer_tokens: int | None = None
-    """Most tokens of the answer (1024; MemOCR 2048)."""
-    cutting: Literal["sentence", "token"] | None = None
-    """Where chunks end."""
-    order: Literal["memory_first", "section_first"] | None = None
-    """Prompt order; section_first lets servers with prefix caching share the section."""
-    cell: Literal[28, 32] | None = None
-    """Pixels a side of a visual token: 28 for Qwen2.5-VL, 32 for Qwen3-VL."""
-    temperature: float | None = None
-    top_p: float | None = None
-    seed: int | None = None
-    prompts: Path | None = None
-    """TOML file with a checkpoint's own wording."""
-
-    def build(self) -> Reader:
-        """The reader these options describe."""
-        given: dict[str, Any] = {
-            name: value
-            for name, value in vars(self).items()
-            if value is not None and name not in ("reader", "budget", "faithful", "prompts")
-        }
-        if self.prompts:
-            given["prompts"] = load_prompts(self.prompts)
-        if self.budget:
-            given["budgets"] = tuple(self.budget)
-        visual = self.reader == "memocr" or (self.reader is None and bool(self.budget))
-        return self._memocr(given) if visual else self._memagent(given)
-
-    def _memocr(self, given: dict[str, Any]) -> Reader:
-        base = MemOCR.faithful() if self.faithful else MemOCR()
-        return _checked(base, given)
-
-    def _memagent(self, given: dict[str, Any]) -> Reader:
-        for name, flag in (("budgets", "--budget"), ("cell", "--cell")):
-            if name in given:
-                raise ConfigurationError(
-                    f"{flag} is for a page, and MemAgent draws none",
-                    hint="use --reader memocr, or leave it out",
-                )
-        base = MemAgent.faithful() if self.faithful else MemAgent()
-        return _checked(base, given)
+    source: Source
+    question: str | tuple[str, ...]
+    reader: Reader
+    settings: ModelSettings
+    prices: PriceOptions
+    caps: CapOptions
+    readings: Path | None
+    fresh: bool
+    quiet: bool
 
 
-def _checked(base: Reader, given: dict[str, Any]) -> Reader:
-    from pydantic import ValidationError
-
-    settings = {name: getattr(base, name) for name in type(base).model_fields}
-    try:
-        return type(base)(**{**settings, **given})
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = str(first["loc"][0]).replace("_", "-")
-        raise ConfigurationError(f"--{field}: {first['msg']}", hint="correct it") from error
+class _Done(NamedTuple):
+    reading: Reading
+    folder: Path
+    receipt: Receipt
 
 
 def ask(
     *arguments: Annotated[str, Parameter(allow_leading_hyphen=True)],
-    reading: ReaderOptions = ReaderOptions(),
+    reading: ReaderOptions = ReaderOptions(),  # noqa: B008
     model: ModelOptions = ModelOptions(),  # noqa: B008
+    caps: CapOptions = CapOptions(),  # noqa: B008
+    prices: PriceOptions = PriceOptions(),  # noqa: B008
+    questions: Path | None = None,
     readings: Path | None = None,
     fresh: bool = False,
     skip_unreadable: bool = False,
@@ -109,12 +64,15 @@ def ask(
     """Answer a question about files, folders, globs or standard input (`-`).
 
     A killed or interrupted reading goes on from its last finished chunk when the same command is
-    given again.
+    given again, and so does one that a cap ended, when the cap is larger.
 
     Parameters
     ----------
     arguments
         FILE... QUESTION: what to read, then what to ask.
+    questions
+        File of questions that share one reading: one a line, or `.jsonl` rows with a "question".
+        Then all arguments are files, and --json prints a list of answers.
     readings
         Folder in which readings are kept.
     fresh
@@ -126,21 +84,21 @@ def ask(
     quiet
         No progress.
     """
-    paths, question = _split(arguments)
+    paths, question = _split(arguments, questions)
     reader = reading.build()
     settings = model.settings()
-    source = open_source(paths, skip_unreadable=skip_unreadable, on_skip=_say_skipped)
-    done = run_async(_ask(source, question, reader, settings, readings, fresh, quiet))
-    _print(done[0], done[1], as_json=as_json)
+    source = open_source(paths, skip_unreadable=skip_unreadable, on_skip=say_skipped)
+    order = _Order(source, question, reader, settings, prices, caps, readings, fresh, quiet)
+    done = run_async(_ask(order))
+    _print(done, as_json=as_json, listed=bool(questions), quiet=quiet)
 
 
-async def _ask(
-    source: Source, question: str, reader: Reader, settings: ModelSettings, readings: Path | None,
-    fresh: bool, quiet: bool,
-) -> tuple[Reading, Path]:  # fmt: skip
-    opened = open_model(settings, on_load=_say_loading)
+async def _ask(order: _Order) -> _Done:
+    opened = open_model(order.settings, on_load=say_loading)
+    price = order.prices.price(opened.name, order.settings.base_url)
     folders: list[Path] = []
-    with Progress(notes, quiet=quiet) as progress:
+    started = time.monotonic()
+    with Progress(notes, quiet=order.quiet) as progress:
 
         def start(begun: Reading, folder: Path) -> None:
             folders.append(folder)
@@ -148,17 +106,23 @@ async def _ask(
 
         try:
             done = await aask(
-                source, question, model=opened, reader=reader, readings=readings, fresh=fresh,
+                order.source, order.question, model=opened, reader=order.reader,
+                readings=order.readings, fresh=order.fresh, caps=order.caps.caps(price),
                 on_start=start, on_event=progress.event,
             )  # fmt: skip
         finally:
             await opened.aclose()
-    return done, folders[0]
+    passed = time.monotonic() - started
+    return _Done(done, folders[0], receipt_of(done, price, passed))
 
 
-def _split(arguments: tuple[str, ...]) -> tuple[list[str], str]:
-    """Paths and the question; a lone question is about standard input when that is piped."""
-    _refuse_options(arguments)
+def _split(
+    arguments: tuple[str, ...], questions: Path | None
+) -> tuple[list[str], str | tuple[str, ...]]:
+    """Paths and what to ask; a lone question is about standard input when that is piped."""
+    refuse_options(arguments)
+    if questions:
+        return list(arguments) or ["-"], read_questions(questions)
     if not arguments:
         raise InputError("nothing to do", hint='palimpsest ask FILE... "question"')
     *paths, question = arguments
@@ -176,41 +140,72 @@ def _split(arguments: tuple[str, ...]) -> tuple[list[str], str]:
     return paths, question
 
 
-def _refuse_options(arguments: tuple[str, ...]) -> None:
+def refuse_options(arguments: tuple[str, ...]) -> None:
+    """Raises `InputError` for an argument that is an option which does not exist."""
     # The parser passes on whatever begins with a hyphen, as `-` is standard input.
     for argument in arguments:
         if re.match(r"--?[A-Za-z]", argument):
             raise InputError(
-                f"unknown option {argument}", hint="`palimpsest ask --help` lists the options"
+                f"unknown option {argument}", hint="--help with the command lists its options"
             )
 
 
-def _say_skipped(error: Exception) -> None:
+def say_skipped(error: Exception) -> None:
     notes.print(f"left out: {error}", markup=False)
 
 
-def _say_loading(message: str) -> None:
+def say_loading(message: str) -> None:
     notes.print(message, markup=False)
 
 
-def _print(reading: Reading, folder: Path, *, as_json: bool) -> None:
+def _print(done: _Done, *, as_json: bool, listed: bool, quiet: bool) -> None:
+    reading = done.reading
     if as_json:
-        print(json.dumps(summary(reading, folder), ensure_ascii=False, indent=2))
-        return
+        whole = summary(reading, done.folder, done.receipt)
+        told = answer_list(reading) if listed else whole
+        print(json.dumps(told, ensure_ascii=False, indent=2))
+    else:
+        print_answers(reading)
+    if reading.end and reading.status == "partial":
+        notes.print(f"partial: {reading.end.reason}", markup=False)
+        notes.print(f"  {reading.end.hint}", markup=False)
+    if not quiet:
+        notes.print(str(done.receipt), markup=False)
+
+
+def print_answers(reading: Reading) -> None:
+    """The answers on standard output, each after its question where there were several."""
+    questions = reading.header.questions
     several = len(reading.answers) > 1
     for answer in reading.answers:
+        if len(questions) > 1:
+            print(f"Q: {questions[answer.question]}")
         label = f"[{answer.budget} tokens] " if several and answer.budget else ""
-        print(f"{label}{answer.text}")
+        print(f"{'A: ' if len(questions) > 1 else ''}{label}{answer.text}")
         if not answer.boxed:
             notes.print("(no box in the model's answer: this is its last line)", markup=False)
 
 
-def summary(reading: Reading, folder: Path) -> dict[str, Any]:
+def answer_list(reading: Reading) -> list[dict[str, Any]]:
+    """The answers with their questions."""
+    return [
+        {
+            "question": reading.header.questions[answer.question],
+            "answer": answer.text,
+            "budget": answer.budget,
+            "boxed": answer.boxed,
+        }
+        for answer in reading.answers
+    ]
+
+
+def summary(reading: Reading, folder: Path, receipt: Receipt) -> dict[str, Any]:
     """What `--json` prints of a reading."""
     header = reading.header
     return {
         "answer": reading.answer,
         "status": reading.status,
+        "reason": reading.end.reason if reading.end else "",
         "answers": [answer.model_dump(exclude={"kind"}) for answer in reading.answers],
         "memory": reading.memory,
         "questions": header.questions,
@@ -218,11 +213,13 @@ def summary(reading: Reading, folder: Path) -> dict[str, Any]:
         "model": header.model,
         "documents": header.documents,
         "chunks": len(header.chunks),
+        "chunks_read": len(reading.done()),
         "source_tokens": header.tokens,
         "tokenizer": header.tokenizer,
         "calls": len(reading.turns),
         "usage": reading.usage.model_dump(),
         "model_seconds": round(reading.model_seconds, 3),
+        "receipt": receipt.model_dump(),
         "guards": [guard.model_dump(exclude={"kind"}) for guard in reading.guards],
         "pages": [page.model_dump(exclude={"kind"}) for page in reading.pages],
         "reading": str(folder),

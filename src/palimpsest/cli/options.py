@@ -49,6 +49,10 @@ class ModelOptions:
 
     def settings(self) -> ModelSettings:
         """The settings in force."""
+        return resolve_settings(self.given())
+
+    def given(self) -> ModelSettings:
+        """The settings that the command line names."""
         renamed = {"model": "name", "timeout": "timeout_s"}
         given = {renamed.get(f.name, f.name): getattr(self, f.name) for f in fields(self)}
-        return resolve_settings(checked_settings(given, "the command line"))
+        return checked_settings(given, "the command line")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -13,8 +14,10 @@ from rich.table import Table
 from palimpsest.asking import default_readings_folder
 from palimpsest.cli.app import notes
 from palimpsest.cli.ask import summary
+from palimpsest.cli.readers import PriceOptions
 from palimpsest.errors import InputError
 from palimpsest.memory.reading import Reading
+from palimpsest.memory.receipt import Receipt, receipt_of
 from palimpsest.memory.store import ReadingStore, load_reading
 
 
@@ -24,6 +27,7 @@ def show(
     readings: Path | None = None,
     page: Path | None = None,
     budget: int | None = None,
+    prices: PriceOptions = PriceOptions(),  # noqa: B008
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> None:
     """Show a reading again, or list them all.
@@ -43,22 +47,32 @@ def show(
     """
     store = ReadingStore(readings or default_readings_folder())
     if name is None:
-        _list(store, as_json=as_json)
+        _list(store, prices, as_json=as_json)
         return
     folder = Path(name) if Path(name).is_dir() else store.find(name)
     reading = load_reading(folder)
     if page:
         _write_page(reading, page, budget)
+    receipt = _receipt(reading, prices)
     if as_json:
-        print(json.dumps(summary(reading, folder), ensure_ascii=False, indent=2))
+        print(json.dumps(summary(reading, folder, receipt), ensure_ascii=False, indent=2))
     else:
-        _print(reading)
+        _print(reading, receipt)
 
 
-def _list(store: ReadingStore, *, as_json: bool) -> None:
+def _receipt(reading: Reading, prices: PriceOptions) -> Receipt:
+    header = reading.header
+    price = prices.price(header.model, at=datetime.fromisoformat(header.created))
+    return receipt_of(reading, price)
+
+
+def _list(store: ReadingStore, prices: PriceOptions, *, as_json: bool) -> None:
     readings = list(store)
     if as_json:
-        rows = [summary(reading, store.folder / name) for name, reading in readings]
+        rows = [
+            summary(reading, store.folder / name, _receipt(reading, prices))
+            for name, reading in readings
+        ]
         print(json.dumps(rows, ensure_ascii=False, indent=2))
         return
     table = Table("reading", "status", "reader", "question", "answer", box=None)
@@ -72,7 +86,7 @@ def _list(store: ReadingStore, *, as_json: bool) -> None:
         _out().print(table, soft_wrap=False)
 
 
-def _print(reading: Reading) -> None:
+def _print(reading: Reading, receipt: Receipt) -> None:
     header, out = reading.header, _out()
     out.print(f"{header.reader} with {header.model}, {header.created}", markup=False)
     out.print(
@@ -87,12 +101,14 @@ def _print(reading: Reading) -> None:
         note = "" if answer.boxed else " (not boxed: the last line)"
         out.print(f"A{budget}: {answer.text}{note}", markup=False)
     out.print(f"\n{reading.memory}\n", markup=False)
-    usage, end = reading.usage, reading.end
-    out.print(
-        f"{len(reading.turns)} calls, {usage.prompt:,} tokens in, {usage.completion:,} out,"
-        f" {reading.model_seconds:.1f} s of model time, {len(reading.guards)} guard events",
-        markup=False,
-    )
+    for role, totals in receipt.by_role.items():
+        out.print(
+            f"{role}: {totals.calls} calls, {totals.usage.prompt:,} tokens in,"
+            f" {totals.usage.completion:,} out",
+            markup=False,
+        )
+    out.print(str(receipt), markup=False)
+    end = reading.end
     ending = f"{end.status} {end.reason}".strip() if end else "unfinished"
     out.print(f"status: {ending}", markup=False)
 
