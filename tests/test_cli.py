@@ -163,6 +163,19 @@ def test_json_holds_the_answer_and_what_it_cost(desk):
     assert told["memory"] == desk.readings()[0].memory
 
 
+def test_cited_answer_names_the_sentences_it_comes_from(desk):
+    told = json.loads(desk.ask("--cite", "--json").out)["citations"]
+    (answer,) = told["answers"]
+    assert answer["supported"]
+    text = desk.text.read_text()
+    spans = [span for part in (*told["answers"], *told["lines"]) for span in part["spans"]]
+    assert spans
+    assert all(text[span["start"] : span["end"]] == span["quote"] for span in spans)
+    shown = desk.ask("--cite").out
+    assert shown.startswith("Gull Rock [1]")
+    assert f'[1] {desk.text}, characters {spans[0]["start"]}-' in shown
+
+
 def test_standard_input_is_read_with_a_dash_or_with_the_question_alone(desk):
     dash = desk.run("ask", "-", QUESTION, given=SENTENCES[1])
     alone = desk.run("ask", QUESTION, given=SENTENCES[1])

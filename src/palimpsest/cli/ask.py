@@ -15,11 +15,13 @@ from cyclopts import Parameter
 
 from palimpsest.asking import aask
 from palimpsest.cli.app import notes, run_async
+from palimpsest.cli.citing import cited, cited_text
 from palimpsest.cli.options import ModelOptions
 from palimpsest.cli.progress import Progress
 from palimpsest.cli.questions import read_questions
 from palimpsest.cli.readers import CapOptions, PriceOptions, ReaderOptions
 from palimpsest.errors import InputError
+from palimpsest.memory.citations import citations
 from palimpsest.memory.reading import Reading
 from palimpsest.memory.receipt import Receipt, receipt_of
 from palimpsest.readers import Reader
@@ -58,6 +60,7 @@ def ask(
     readings: Path | None = None,
     fresh: bool = False,
     skip_unreadable: bool = False,
+    cite: Annotated[bool, Parameter(negative=())] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative=())] = False,
 ) -> None:
@@ -79,6 +82,8 @@ def ask(
         Begin anew even when an unfinished reading could go on.
     skip_unreadable
         Leave out files that cannot be read, and say so.
+    cite
+        Print the sentences of the source that the answers and the memory's lines come from, too.
     as_json
         Print the answers and the reading's facts as JSON.
     quiet
@@ -90,7 +95,7 @@ def ask(
     source = open_source(paths, skip_unreadable=skip_unreadable, on_skip=say_skipped)
     order = _Order(source, question, reader, settings, prices, caps, readings, fresh, quiet)
     done = run_async(_ask(order))
-    _print(done, as_json=as_json, listed=bool(questions), quiet=quiet)
+    _print(done, source if cite else None, as_json=as_json, listed=bool(questions), quiet=quiet)
 
 
 async def _ask(order: _Order) -> _Done:
@@ -158,12 +163,18 @@ def say_loading(message: str) -> None:
     notes.print(message, markup=False)
 
 
-def _print(done: _Done, *, as_json: bool, listed: bool, quiet: bool) -> None:
+def _print(
+    done: _Done, cited_source: Source | None, *, as_json: bool, listed: bool, quiet: bool
+) -> None:
     reading = done.reading
     if as_json:
         whole = summary(reading, done.folder, done.receipt)
-        told = answer_list(reading) if listed else whole
+        if cited_source:
+            whole["citations"] = cited(reading, cited_source)
+        told = answer_list(reading) if listed and not cited_source else whole
         print(json.dumps(told, ensure_ascii=False, indent=2))
+    elif cited_source:
+        print(cited_text(citations(reading, cited_source)))
     else:
         print_answers(reading)
     if reading.end and reading.status == "partial":
