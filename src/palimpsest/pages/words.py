@@ -18,8 +18,8 @@ __all__ = ["Fragment", "Piece", "Segment", "Wrapped", "segments"]
 
 # No-break spaces are not among them: they hold words together.
 _SPACE = re.compile(r"[^\S\u00a0\u202f\u2007]+")
-_MOST_WORDS = 4_096
-"""Words that are kept shaped in one look, for one choice of families and language."""
+_MOST_WORDS = 12_288
+"""Words that are kept shaped, for one choice of families and language."""
 
 _KANA = re.compile("[\u3041-\u30ff]")
 _HANGUL = re.compile("[\u1100-\u11ff\uac00-\ud7a3]")
@@ -92,6 +92,7 @@ class _Setter:
         self._families = families
         self._language = language
         self._known: dict[tuple[int, Look], dict[str, tuple[Piece, ...]]] = {}
+        self._count = 0
         self._parts: dict[tuple[str, Look, int], Piece] = {}
 
     def known(self, look: Look, level: int = 0) -> dict[str, tuple[Piece, ...]]:
@@ -100,10 +101,11 @@ class _Setter:
 
     def simple(self, word: str, look: Look, level: int = 0) -> tuple[Piece, ...]:
         """Shapes a word in one look and of one level, and keeps it."""
-        known = self.known(look, level)
-        if len(known) >= _MOST_WORDS:
-            known.clear()
-        found = known[word] = tuple(
+        if self._count >= _MOST_WORDS:
+            self._known.clear()
+            self._count = 0
+        self._count += 1
+        found = self.known(look, level)[word] = tuple(
             [
                 self._part(word[start:end], look, level)
                 for start, end in pairwise([0, *cuts_of(word), len(word)])
