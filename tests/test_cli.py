@@ -173,7 +173,7 @@ def test_cited_answer_names_the_sentences_it_comes_from(desk):
     assert all(text[span["start"] : span["end"]] == span["quote"] for span in spans)
     shown = desk.ask("--cite").out
     assert shown.startswith("Gull Rock [1]")
-    assert f'[1] {desk.text}, characters {spans[0]["start"]}-' in shown
+    assert f"[1] {desk.text}, characters {spans[0]['start']}-" in shown
 
 
 def test_standard_input_is_read_with_a_dash_or_with_the_question_alone(desk):

@@ -31,6 +31,8 @@ _CHUNK = 8
 """Pages a worker is given at once: enough that it never waits for the next."""
 _AHEAD = 3
 """Chunks for each worker that are read from the memories before their pages are asked for."""
+_PIPE_BYTES = 1 << 20
+"""Room for a page or two, so that a worker draws on while its last page waits to be read."""
 _PATIENCE_S = 5.0
 """Given to a process that has closed its output to end by itself."""
 _PROGRAM = (
@@ -182,7 +184,10 @@ class _Worker:
 def _started() -> subprocess.Popen[bytes]:
     program = _PROGRAM.format(path=sys.path)
     process = subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pipesize=_PIPE_BYTES if sys.platform == "linux" else -1,
     )
     if not _read(process.stdout):
         raise PalimpsestError(
