@@ -70,7 +70,7 @@ def time_batch(samples: Mapping[str, str]) -> float:
     per_text = len(BUDGETS)
     skipped = BATCH // 5
     began = 0.0
-    texts = _mix(samples, BATCH // per_text)
+    texts = list(_mix(samples, BATCH // per_text))
     for number, page in enumerate(render_many(texts, BUDGETS, workers=WORKERS)):
         if isinstance(page, Exception):
             raise page
@@ -80,7 +80,7 @@ def time_batch(samples: Mapping[str, str]) -> float:
 
 
 def time_screenshots(samples: Mapping[str, str], chromium: str, browsers: int) -> float:
-    """The same for the baseline. Its published client takes 0.8 workers a core: one on two cores."""
+    """The same for the baseline, whose published client takes 0.8 workers a core: one on two."""
     texts = _mix(samples, SCREENSHOTS // len(BUDGETS))
     jobs = [(text, budget) for text in texts for budget in BUDGETS]
     random.Random(0).shuffle(jobs)
