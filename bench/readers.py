@@ -44,6 +44,7 @@ from palimpsest.settings import ModelSettings, open_model, resolve_settings
 from palimpsest.sources import Source
 
 LEAST_CHUNKS = 3
+ANSWER_TOKENS = 128
 FILES = (
     ("hotpotqa/dev_distractor_500.jsonl.gz", "bridge"),
     ("2wikimultihopqa/dev_500.jsonl.gz", "compositional"),
@@ -79,12 +80,13 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _prompted(options: argparse.Namespace) -> dict[str, Any]:
-    return {"order": "section_first", "chunk_tokens": options.chunk_tokens, "answer_tokens": 128}
-
-
 def _drafting(options: argparse.Namespace) -> dict[str, Any]:
-    return {**_prompted(options), "memory_tokens": options.memory_tokens}
+    return {
+        "order": "section_first",
+        "chunk_tokens": options.chunk_tokens,
+        "memory_tokens": options.memory_tokens,
+        "answer_tokens": ANSWER_TOKENS,
+    }
 
 
 def _memagent(options: argparse.Namespace) -> MemAgent:
@@ -96,9 +98,11 @@ def _memocr(options: argparse.Namespace) -> MemOCR:
 
 
 READERS: dict[str, Callable[[argparse.Namespace], Reader]] = {
-    "closed": lambda options: ClosedBook(**_prompted(options)),
-    "retrieval": lambda options: Retrieval(passages_tokens=options.window, **_prompted(options)),
-    "full": lambda options: FullContext(window_tokens=options.window, **_prompted(options)),
+    "closed": lambda _: ClosedBook(answer_tokens=ANSWER_TOKENS),
+    "retrieval": lambda options: Retrieval(
+        memory_tokens=options.window, answer_tokens=ANSWER_TOKENS
+    ),
+    "full": lambda options: FullContext(context_tokens=options.window, answer_tokens=ANSWER_TOKENS),
     "memagent": _memagent,
     "memocr": _memocr,
     "rememr1": lambda options: ReMemR1(**_drafting(options)),

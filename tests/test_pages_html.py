@@ -311,10 +311,11 @@ def test_nothing_that_fetches_or_runs_is_left(pieces: list[str]) -> None:
 
 
 def test_a_page_that_takes_too_long_is_given_up_and_the_next_is_drawn() -> None:
-    with BlitzEngine(deadline_s=0.5) as engine:
+    slow = '<div style="display:flex">' * 90 + "x " * 20_000
+    with BlitzEngine(deadline_s=3) as engine:
         started = time.monotonic()
-        with pytest.raises(InputError, match=r"longer than 0\.5 s") as error:
-            render_html("<table>" + ("<tr>" + "<td>c" * 20) * 230, 2000, engine=engine)
+        with pytest.raises(InputError, match="longer than 3 s") as error:
+            render_html(slow, 2000, engine=engine)
         assert time.monotonic() - started < 30
         assert error.value.hint
         assert render_html("<p>Paris", 4, engine=engine) == render_html("<p>Paris", 4)
