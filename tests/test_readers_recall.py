@@ -113,7 +113,7 @@ def test_a_cut_off_draft_keeps_the_memory_and_its_query():
 
 
 def test_the_memory_is_not_called_back_onto_itself():
-    model = ScriptedModel(["same", "same", "same <recall>same</recall>", "four", "x"])
+    model = ScriptedModel(["same", "same", "same\n<recall>same</recall>", "four", "x"])
     reading = read(model)
     assert recalled(prompts(model)[3]) == READER.empty_memory
     assert reading.memories[3].parents == (2,)
@@ -184,6 +184,11 @@ def test_the_papers_settings_and_a_key_of_its_own():
         ("<recall>Ada\n- a\n- b", "Ada", "- a\n- b"),
         ("- a\n<recall></recall>\n<recall>Ada</recall>", "Ada", "- a"),
         ("- a</recall>", "", "- a"),
+        (
+            "- a: <recall>born in Rome</recall>, 1681\n- b",
+            "born in Rome",
+            "- a: born in Rome, 1681\n- b",
+        ),
         ("- a", "", "- a"),
         ("", "", ""),
     ],

@@ -7,7 +7,8 @@ up among the earlier versions of the same scan. Deviations, each with its reason
 - Versions are ranked by the share of the query's words that they hold, each word weighed by how
   few versions hold it. The paper counts words unweighed, so that common ones decide; its code
   takes the cosine of TF-IDF vectors, which prefers short versions.
-- A memory is the draft without its query. The paper's code keeps the model's thinking in it.
+- A memory is the draft without its query. The paper's code keeps the model's thinking in it. A
+  tag within a line of notes loses its marks only: weak models put them around facts.
 - The last recalled version joins the answer's prompt by the lines that the memory lacks, not as
   a block of its own: any wording of that prompt will do.
 - Limits, chunk ends, guards and decoding as in `MemAgent`, with a `faithful()` preset.
@@ -30,9 +31,12 @@ from palimpsest.readers.reader import Session
 _QUERY_TOKENS = 64
 """Room for a query after the memory."""
 _RECALL = re.compile(r"<recall>([^<]{0,400})</recall>|<recall>(.*)$", re.IGNORECASE | re.MULTILINE)
-_TAG = r"(?:<recall>[^<]{0,400}</recall>|<recall>.*$|</recall>)"
-_REMOVED = re.compile(rf"^[ \t]*{_TAG}[ \t]*\n|{_TAG}", re.IGNORECASE | re.MULTILINE)
-"""A tag with its query, and with its line if it has that for itself."""
+_OWN_LINE = re.compile(
+    r"^[ \t]*(?:<recall>[^<]{0,400}</recall>|<recall>.*$|</recall>)[ \t]*$\n?",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""A query that has its line for itself."""
+_TAG = re.compile(r"</?recall>", re.IGNORECASE)
 _WORD = re.compile(r"[぀-ヿ㐀-鿿]|[^\W぀-ヿ㐀-鿿]+")
 """A word, or one character of a script without spaces."""
 
@@ -124,7 +128,7 @@ def query_in(draft: str) -> str:
 
 def without_query(draft: str) -> str:
     """A draft's memory alone. A tag that is not closed ends with its line."""
-    return _REMOVED.sub("", draft).strip()
+    return _TAG.sub("", _OWN_LINE.sub("", draft)).strip()
 
 
 def earlier(versions: list[MemoryVersion], memory: int) -> list[int]:
