@@ -14,7 +14,7 @@ from palimpsest.pages.block import text_of
 from palimpsest.pages.compact import compact, compact_style
 from palimpsest.pages.layout import extent, lay_out, measure, needed_width
 from palimpsest.pages.markdown import read_markdown
-from palimpsest.pages.selection import by_importance, shortened
+from palimpsest.pages.selection import beginnings, by_importance, shortened
 from palimpsest.pages.strip import side_by_side, slices
 
 WORDS = st.lists(
@@ -174,6 +174,25 @@ def test_shortened_table_keeps_header_and_rows_with_emphasis() -> None:
     short = shortened(block)
     assert short is not None
     assert text_of(short) == "a b\n3 4"
+
+
+def test_dropping_keeps_the_beginning_of_prose() -> None:
+    words = " ".join(f"word{number}" for number in range(3000))
+    page = render(words, 64, style=Style(policy="drop"))
+    assert page.body_px >= STYLE.floor_px * 0.98
+    assert (page.dropped, page.shortened) == (0, 1)
+    assert page.text.startswith("word0 word1 ")
+    assert page.text.endswith(" …")
+    assert len(page.text) > 1000
+
+
+@pytest.mark.parametrize("size", [100, 280, 290, 3000, 65_000])
+def test_beginnings_grow_and_stay_well_under_the_whole(size: int) -> None:
+    (block,) = read_markdown("x" * size)
+    lengths = [len(text_of(part)) for part in beginnings(block)]
+    assert lengths == sorted(lengths)
+    assert all(length < 0.75 * size for length in lengths)
+    assert bool(lengths) == (size > 285)
 
 
 def test_dropping_keeps_type_legible_and_says_what_is_gone() -> None:

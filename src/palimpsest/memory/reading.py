@@ -218,7 +218,7 @@ class PageRecord(_Record):
     dropped: int
     """Blocks left out."""
     shortened: int = 0
-    """Blocks of which only the emphasised words are shown."""
+    """Blocks of which only the emphasised words, or the beginning, are shown."""
     sha256: str
 
 

@@ -71,7 +71,7 @@ class Page:
     dropped: int
     """Blocks left out by the policy `drop`."""
     shortened: int
-    """Blocks of which that policy shows only the emphasised words."""
+    """Blocks of which that policy shows only the emphasised words, or the beginning."""
     missing: str
     """Characters that no installed font has: a box stands for each (`families.missing_hint`)."""
     text: str = field(repr=False)

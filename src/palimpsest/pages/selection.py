@@ -2,7 +2,8 @@
 
 Headings come first, then the emphasised words of every block, then whole blocks, each time from
 higher sections to deeper ones and from the top down. A block of which only the emphasised words
-are drawn is *shortened*: an ellipsis stands where something was left out.
+are drawn, or one without any of which only the beginning is, is *shortened*: an ellipsis stands
+where something was left out.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from typing import NamedTuple
 from palimpsest.pages.block import PLAIN, Block, Span, Table, Text, spans_of, text_of
 
 _GAP = " … "
+_CUT = " …"
+_BEGINNING = 200
+"""Characters of the shortest beginning of a block that is shown for itself."""
 _WORTHWHILE = 0.7
-"""A block whose emphasised words make up more of it is kept whole or not at all."""
+"""A block of which a short form would be more than this is kept whole or not at all."""
 
 
 class Step(NamedTuple):
@@ -38,9 +42,12 @@ def by_importance(blocks: Sequence[Block]) -> list[Step]:
         if level:
             ranked.append(((0, depth, index), Step(index, block, whole=True)))
             continue
-        ranked.append(((2, depth + (not stressed), index), Step(index, block, whole=True)))
+        rank = 2, depth + (not stressed), index
         if short := shortened(block):
             ranked.append(((1, depth, index), Step(index, short, whole=False)))
+        elif isinstance(block, Text):
+            ranked += [(rank, Step(index, part, whole=False)) for part in beginnings(block)]
+        ranked.append((rank, Step(index, block, whole=True)))
     return [step for _, step in sorted(ranked, key=lambda pair: pair[0])]
 
 
@@ -55,6 +62,26 @@ def shortened(block: Block) -> Block | None:
     short = replace(block, spans=tuple(_kept(block.spans)))
     spares = len(text_of(short)) < _WORTHWHILE * len(text_of(block))
     return short if spares else None
+
+
+def beginnings(block: Text) -> Iterator[Text]:
+    """Ever longer beginnings of a long block, each about twice the one before."""
+    length = sum(len(span.text) for span in block.spans)
+    size = _BEGINNING
+    while size < _WORTHWHILE * length:
+        yield replace(block, spans=tuple(_until(block.spans, size)))
+        size *= 2
+
+
+def _until(spans: Sequence[Span], size: int) -> Iterator[Span]:
+    """Spans of about so many characters, up to the end of a word."""
+    for span in spans:
+        if len(span.text) >= size:
+            kept = span.text[:size].rpartition(" ")[0] or span.text[:size]
+            yield span._replace(text=kept + _CUT)
+            return
+        yield span
+        size -= len(span.text)
 
 
 def _stressed(spans: Sequence[Span]) -> bool:
