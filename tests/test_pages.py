@@ -244,6 +244,28 @@ def test_other_processes_give_the_same_bytes_and_read_nothing_else() -> None:
         assert run.stdout.decode().strip() == f"{expected} []"
 
 
+RENDER_AFTER_OTHERS = """
+import sys
+from palimpsest.pages import Style, render
+
+for px in map(float, sys.argv[1:]):
+    page = render("illicit filling will tilt little lilies; fifty fill it still " * 3, 256,
+                  style=Style(floor_px=1.0, cap_px=px, columns=1))
+    assert page.body_px == px
+print(page.sha256)
+"""
+
+
+def test_what_was_drawn_before_does_not_show_in_a_page() -> None:
+    def last(*sizes: str) -> str:
+        command = [sys.executable, "-c", RENDER_AFTER_OTHERS, *sizes]
+        return subprocess.run(command, capture_output=True, check=True, text=True).stdout
+
+    # At 5 px glyphs are drawn twice as large as shown, which is the size they have at 10 px.
+    assert last("10") == last("5", "10")
+    assert last("5") == last("10", "5")
+
+
 def test_data_url_is_the_png() -> None:
     page = render(MEMORY, 16)
     kind, _, data = page.data_url().partition(",")

@@ -160,12 +160,12 @@ class _Stamps:
 
     def __init__(self) -> None:
         # A shaped word is kept beside its stamp, so that its identity stays its own.
-        self._new: dict[tuple[int, int, int], tuple[Shaped, _Stamp]] = {}
-        self._old: dict[tuple[int, int, int], tuple[Shaped, _Stamp]] = {}
+        self._new: dict[tuple[int, int, int, int], tuple[Shaped, _Stamp]] = {}
+        self._old: dict[tuple[int, int, int, int], tuple[Shaped, _Stamp]] = {}
 
     def of(self, shaped: Shaped, size: int, phase: int, phases: int) -> _Stamp:
         """A word with its pen `phase` parts of a pixel to the right. `size` is in 64ths."""
-        key = id(shaped), size, phase if phases > 1 else -1
+        key = id(shaped), size, phase, phases
         known = self._new.get(key)
         if known is None:
             if len(self._new) >= _MOST_WORDS:
