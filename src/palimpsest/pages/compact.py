@@ -26,8 +26,6 @@ _AROUND = 0.45
 """Space in em before a marker, and on both sides of a bar."""
 _BEHIND_MARKER = 0.2
 _WORD_SPACE = 0.26
-
-
 _HEADINGS_KEPT = 0.4
 """Share of what headings are larger by that they keep on a page that leaves text out."""
 _LINE_HEIGHT = 1.05

@@ -34,7 +34,7 @@ _STEPS = 60
 _OVERHANG = 0.16
 """The least margin in em: italic letters reach about an eighth of an em out of their place."""
 _FINENESS = 5
-"""Type sizes are rounded down to one of 64 between a size and its double."""
+"""Type sizes are rounded down to one of 32 (two to this power) between a size and its double."""
 _SMALL_BUDGET = 12
 """Up to this many cells, every number of columns is tried."""
 _MIDDLE_BUDGET = 128
@@ -124,14 +124,15 @@ class Fitter:
         if self.fits(budget, self._style.floor_px):
             return [self.fit(budget)]
         floor = self._style.floor_px
-        split = (
-            (shape, self._split(shape, floor)) for shape in _shapes(budget, self._style.columns)
-        )
-        counted = [(len(pages), shape) for shape, pages in split if pages]
-        if not counted:
+        split = [
+            (pages, shape)
+            for shape in _shapes(budget, self._style.columns)
+            if (pages := self._split(shape, floor))
+        ]
+        if not split:
             return [self.fit(budget)]
-        count, shape = min(counted, key=lambda pair: pair[0])
-        pages, px, high = self._split(shape, floor), floor, floor * _GROWTH
+        pages, shape = min(split, key=lambda pair: len(pair[0]))
+        count, px, high = len(pages), floor, floor * _GROWTH
         for _ in range(_GROWTH_STEPS):
             middle = math.sqrt(px * high)
             larger = self._split(shape, middle)
