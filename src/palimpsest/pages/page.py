@@ -11,9 +11,7 @@ name a file or an address to be fetched. A blank memory becomes a blank page of 
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
@@ -28,6 +26,7 @@ from palimpsest.pages.fit import Fit, Fitter, Grid, most_kept
 from palimpsest.pages.font import Shaped
 from palimpsest.pages.layout import Flow, Measured, measure
 from palimpsest.pages.markdown import read_markdown
+from palimpsest.pages.picture import Picture
 from palimpsest.pages.raster import draw
 from palimpsest.pages.selection import by_importance
 from palimpsest.pages.style import Style
@@ -54,7 +53,7 @@ class TextBox(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Page:
+class Page(Picture):
     """A rendered memory. Pages are equal if their pixels, grids and fonts are."""
 
     image: Image.Image = field(repr=False)
@@ -99,23 +98,6 @@ class Page:
         facts["boxes"] = [tuple(box) for box in self.boxes]
         return _restored, (self.image.size, self.image.tobytes(), facts)
 
-    @property
-    def tokens(self) -> int:
-        return self.grid_width * self.grid_height
-
-    def png(self) -> bytes:
-        """The image as a PNG file; the same bytes every time."""
-        return self._png
-
-    def data_url(self) -> str:
-        return "data:image/png;base64," + base64.b64encode(self._png).decode("ascii")
-
-    @cached_property
-    def _png(self) -> bytes:
-        file = io.BytesIO()
-        self.image.save(file, "PNG", compress_level=6)
-        return file.getvalue()
-
 
 def _restored(size: tuple[int, int], pixels: bytes, facts: dict[str, Any]) -> Page:
     facts["boxes"] = tuple(map(TextBox._make, facts["boxes"]))
@@ -127,7 +109,7 @@ def render(markdown: str, budget: int, *, cell: int = 28, style: Style = Style()
 
     Raises `InputError` if the memory is too large to lay out or the numbers make no page.
     """
-    _check(budget, cell)
+    check_size(budget, cell)
     blocks, measured = _measured(markdown, style)
     if not blocks:
         return _blank(budget, cell, style)
@@ -178,7 +160,7 @@ def render_pages(
 
     Raises `InputError` as `render` does.
     """
-    _check(budget, cell)
+    check_size(budget, cell)
     blocks, measured = _measured(markdown, style)
     if not blocks:
         return (_blank(budget, cell, style),)
@@ -193,13 +175,14 @@ def _measured(markdown: str, style: Style) -> tuple[tuple[Block, ...], tuple[Mea
     return blocks, tuple(measure(block, style) for block in blocks)
 
 
-def _check(budget: int, cell: int) -> None:
+def check_size(budget: int, cell: int, cells: range = _CELLS) -> None:
+    """Raises `InputError` for numbers that make no page."""
     if not 1 <= budget <= MAX_BUDGET:
         raise InputError(
             f"a budget of {budget} visual tokens makes no page",
             hint=f"give a budget from 1 to {MAX_BUDGET:,}",
         )
-    if cell not in _CELLS:
+    if cell not in cells:
         raise InputError(
             f"a cell of {cell} pixels makes no page",
             hint="give 28 for Qwen2.5-VL, 32 for Qwen3-VL",

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from palimpsest.errors import InputError
 from palimpsest.pages.html.blitz import BlitzEngine
 from palimpsest.pages.html.draft import html_of
 from palimpsest.pages.html.engine import Canvas, HtmlEngine
 from palimpsest.pages.html.fit import LARGEST_SCALE, Fit, Fitter
-from palimpsest.pages.page import MAX_BUDGET
+from palimpsest.pages.page import check_size
+from palimpsest.pages.picture import Picture
 
 _CELLS = range(8, 65)
 
 
 @dataclass(frozen=True)
-class HtmlPage:
+class HtmlPage(Picture):
     """A drawn HTML draft. Pages are equal if their pixels and grids are."""
 
     image: Image.Image = field(compare=False, repr=False)
@@ -35,23 +33,6 @@ class HtmlPage:
     scale: float = field(compare=False)
     """Delivered pixels for a CSS px; type of the default size is 16 times as large."""
     sha256: str
-
-    @property
-    def tokens(self) -> int:
-        return self.grid_width * self.grid_height
-
-    def png(self) -> bytes:
-        """The image as a PNG file; the same bytes every time."""
-        return self._png
-
-    def data_url(self) -> str:
-        return "data:image/png;base64," + base64.b64encode(self._png).decode("ascii")
-
-    @cached_property
-    def _png(self) -> bytes:
-        file = io.BytesIO()
-        self.image.save(file, "PNG", compress_level=6)
-        return file.getvalue()
 
 
 def render_html(
@@ -66,7 +47,7 @@ def render_html(
     Raises `InputError` if the draft is too large, too deep or takes too long, or if the numbers
     make no page, and `ConfigurationError` if the `html` extra is not installed.
     """
-    _check(budget, cell)
+    check_size(budget, cell, _CELLS)
     document = _clean(html_of(html))
     if not document:
         side = 2 if budget >= 4 else 1
@@ -86,19 +67,6 @@ def _clean(html: str) -> str:
     """The document that is safe to draw, or nothing. Parsed where its bombs do no harm."""
     with _default_engine().sandbox.session() as session:
         return session.ask("clean", html.encode())[1].decode()
-
-
-def _check(budget: int, cell: int) -> None:
-    if not 1 <= budget <= MAX_BUDGET:
-        raise InputError(
-            f"a budget of {budget} visual tokens makes no page",
-            hint=f"give a budget from 1 to {MAX_BUDGET:,}",
-        )
-    if cell not in _CELLS:
-        raise InputError(
-            f"a cell of {cell} pixels makes no page",
-            hint="give 28 for Qwen2.5-VL, 32 for Qwen3-VL",
-        )
 
 
 def _drawn(canvas: Canvas, fit: Fit, cell: int) -> Image.Image:
