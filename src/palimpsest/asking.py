@@ -64,7 +64,7 @@ async def aask(
     `on_start` hears which reading is written where, `on_event` of each record. Raises an error
     of `palimpsest.errors` when no answer could be had.
     """
-    opened = source if isinstance(source, Source) else open_source(_paths(source))
+    opened = source if isinstance(source, Source) else open_source(paths_of(source))
     answering = _opened_model(model)
     strategy = reader or _default_reader()
     store = ReadingStore(Path(readings) if readings else default_readings_folder())
@@ -102,7 +102,7 @@ async def kept_reading(
     with journal:
         if on_start:
             on_start(reading, journal.folder)
-        listener = _both(journal, on_event)
+        listener = both(journal, on_event)
         return await reader.read(
             source, question, model, reading=reading, on_event=listener, caps=caps
         )
@@ -114,19 +114,24 @@ def ask(
     **options: Unpack[AskOptions],
 ) -> Reading:
     """`aask` for code that is not asynchronous; takes the same options."""
-    return _run(aask(source, question, **options))
+    return run(
+        aask(source, question, **options),
+        "palimpsest.ask() was called inside an event loop; await aask() instead",
+    )
 
 
-def _run(work: Coroutine[Any, Any, _T]) -> _T:
+def run(work: Coroutine[Any, Any, _T], inside_loop: str) -> _T:
+    """Runs to its end what is asynchronous; inside an event loop raises with that message."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(work)
     work.close()
-    raise RuntimeError("palimpsest.ask() was called inside an event loop; await aask() instead")
+    raise RuntimeError(inside_loop)
 
 
-def _paths(source: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
+def paths_of(source: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
+    """One path or several, as several."""
     return [source] if isinstance(source, str | Path) else source
 
 
@@ -144,7 +149,9 @@ def _default_reader() -> Reader:
     return MemAgent()
 
 
-def _both(journal: Journal, on_event: OnEvent | None) -> OnEvent:
+def both(journal: Journal, on_event: OnEvent | None) -> OnEvent:
+    """Tells the journal first, then the listener."""
+
     def listen(reading: Reading, part: Header | Record) -> None:
         journal.write(reading, part)
         if on_event:

@@ -24,8 +24,9 @@ from typing import Any, TypedDict, TypeVar, Unpack
 
 import platformdirs
 
+from palimpsest.asking import both, paths_of, run
 from palimpsest.errors import InputError, PalimpsestError
-from palimpsest.memory.reading import End, Header, OnEvent, Reading, Record, reading_key, utc_now
+from palimpsest.memory.reading import End, Header, OnEvent, Reading, reading_key, utc_now
 from palimpsest.memory.receipt import Receipt, receipt_of
 from palimpsest.memory.saved import Appended, Asked, KeptDocument, MemoryFolder, MemoryStore, Plan
 from palimpsest.memory.store import Journal
@@ -170,7 +171,7 @@ class SavedMemory:
         With `wait` they are read when this returns; otherwise they are pending until the next
         append or read. Takes the options of `aread`, and raises what it raises.
         """
-        opened = source if isinstance(source, Source) else open_source(_paths(source))
+        opened = source if isinstance(source, Source) else open_source(paths_of(source))
         appended = self.folder.add([(one.name, one.text) for one in opened.documents])
         if wait:
             await self.aread(**options)
@@ -196,7 +197,7 @@ class SavedMemory:
                 if reading is None:
                     reading = Reading(await self._header_for(opened))
                     journal.write(reading, reading.header)
-                session = self._session(opened, reading, _both(journal, on_event))
+                session = self._session(opened, reading, both(journal, on_event))
                 await _to_end(session, self._read(session, on_start))
             reading.raise_for_status()
 
@@ -358,23 +359,5 @@ def _store(memories: Path | str | None) -> MemoryStore:
     return MemoryStore(Path(memories) if memories else default_memories_folder())
 
 
-def _paths(source: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
-    return [source] if isinstance(source, str | Path) else source
-
-
-def _both(journal: Journal, on_event: OnEvent | None) -> OnEvent:
-    def listen(reading: Reading, part: Header | Record) -> None:
-        journal.write(reading, part)
-        if on_event:
-            on_event(reading, part)
-
-    return listen
-
-
 def _run(work: Coroutine[Any, Any, _T]) -> _T:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    work.close()
-    raise RuntimeError("called inside an event loop; await the method whose name begins with `a`")
+    return run(work, "called inside an event loop; await the method whose name begins with `a`")
