@@ -25,10 +25,10 @@ from typing import Annotated, Any, Literal, NamedTuple
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from palimpsest.errors import ConfigurationError, InputError, ReadingError
+from palimpsest.errors import InputError, ReadingError
 from palimpsest.memory.log import Log, drop_torn_end
 from palimpsest.memory.reading import Reading, Record, utc_now
-from palimpsest.memory.store import Journal, load_reading
+from palimpsest.memory.store import Journal, load_reading, make_folder
 from palimpsest.sources import Source
 
 PLAN_VERSION = 1
@@ -302,13 +302,7 @@ class MemoryStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigurationError(
-                f"memories cannot be kept in {folder}: {error.strerror}",
-                hint="name another folder with --memories or PALIMPSEST_MEMORIES",
-            ) from error
+        make_folder(folder, "memories")
 
     def create(self, name: str, plan: Plan) -> MemoryFolder:
         """A new memory, which nobody sees before it is whole. Raises if the name is taken."""

@@ -61,18 +61,26 @@ class Journal:
         self.close()
 
 
+def make_folder(folder: Path, kept: str) -> None:
+    """Makes the folder in which `kept` (readings, memories) are, unless it is there.
+
+    Raises `ConfigurationError`, which names the option and the variable for another folder.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{kept} cannot be kept in {folder}: {error.strerror}",
+            hint=f"name another folder with --{kept} or PALIMPSEST_{kept.upper()}",
+        ) from error
+
+
 class ReadingStore:
     """A folder of readings."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigurationError(
-                f"readings cannot be kept in {folder}: {error.strerror}",
-                hint="name another folder with --readings or PALIMPSEST_READINGS",
-            ) from error
+        make_folder(folder, "readings")
 
     def create(self, reading: Reading) -> Journal:
         """A new folder for a new reading, with all it holds so far written."""
