@@ -103,6 +103,7 @@ class Parallel(Wrapper):
         before = None
         for chunk in lane:
             if chunk not in read:
+                # A call that fails keeps its slot: no other is to begin before all are cancelled.
                 await work.slots.acquire()
                 read[chunk] = await self._read_chunk(work, chunk, before)
                 work.slots.release()
