@@ -111,6 +111,11 @@ def _kind(name: str) -> type[Reader]:
             hint=f"readers are: {', '.join(READERS)}; wrappers go before with +, "
             "as in memreread+memocr",
         )
+    return reader_class(name)
+
+
+def reader_class(name: str) -> type[Reader]:
+    """The class of one of `READERS`."""
     place = READERS[name]
     kind: type[Reader] = getattr(import_module(f"palimpsest.readers.{place.module}"), place.kind)
     return kind

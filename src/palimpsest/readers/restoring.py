@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,7 +10,7 @@ from pydantic import ValidationError
 from palimpsest.errors import ReadingError
 from palimpsest.prompts.templates import PromptSet
 from palimpsest.readers.reader import PromptedReader, Reader
-from palimpsest.readers.registry import READERS
+from palimpsest.readers.registry import READERS, reader_class
 
 
 def restore(name: str, settings: Mapping[str, Any], prompts: PromptSet) -> Reader:
@@ -37,11 +36,7 @@ def restore(name: str, settings: Mapping[str, Any], prompts: PromptSet) -> Reade
 
 def _kind(name: str) -> type[Reader]:
     if name in READERS:
-        place = READERS[name]
-        kind: type[Reader] = getattr(
-            import_module(f"palimpsest.readers.{place.module}"), place.kind
-        )  # fmt: skip
-        return kind
+        return reader_class(name)
     for kind in _subclasses(Reader):  # type: ignore[type-abstract]
         if vars(kind).get("name") == name:
             return kind
