@@ -1,0 +1,1 @@
+"""Training: rollouts, credit, objectives, rewards, and the trainers that use them."""
