@@ -22,3 +22,9 @@ from palimpsest.readers import parse_answer
 )
 def test_parse_answer(text, answer, boxed):
     assert parse_answer(text) == (answer, boxed)
+
+
+def test_thousands_of_boxes_that_never_close_take_no_time_to_speak_of():
+    text = r"\boxed{" * 200_000
+    assert parse_answer(text + "x") == (text + "x", False)
+    assert parse_answer(text + "x}") == ("x", True)

@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_BRACE = re.compile(r"[{}]")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _LABEL = re.compile(r"^(?:\*\*)?(?:final )?(?:answer|reply)(?:\*\*)?\s*:\s*", re.IGNORECASE)
 
@@ -21,19 +22,21 @@ def parse_answer(text: str) -> Parsed:
     Without one, the last line that is not empty stands in and `boxed` is False. Unlike the
     papers' verifier, which looks at the last 300 characters only, the whole text is searched.
     """
-    for match in reversed(list(_BOX.finditer(text))):
-        content = _to_closing_brace(text, match.end())
-        if content is not None:
-            return Parsed(_TEXT.sub(r"\1", content).strip(), True)
+    content = _last_box(text)
+    if content is not None:
+        return Parsed(_TEXT.sub(r"\1", content).strip(), True)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     last = lines[-1] if lines else ""
     return Parsed(_LABEL.sub("", last).strip("* "), False)
 
 
-def _to_closing_brace(text: str, start: int) -> str | None:
-    depth = 1
-    for position in range(start, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[position], 0)
-        if depth == 0:
-            return text[start:position]
-    return None
+def _last_box(text: str) -> str | None:
+    """In one pass, since a model that loops may open thousands and close none."""
+    boxes = {match.end() for match in _BOX.finditer(text)}
+    open_, complete = list[int](), dict[int, int]()
+    for brace in _BRACE.finditer(text) if boxes else ():
+        if brace[0] == "{":
+            open_.append(brace.end())
+        elif open_ and (start := open_.pop()) in boxes:
+            complete[start] = brace.start()
+    return text[max(complete) : complete[max(complete)]] if complete else None
