@@ -232,7 +232,7 @@ FAILURES: dict[str, tuple[int, Sequence[str], Reply, tuple[str, str]]] = {
     "bad flag": (2, ["--chunks", "3"], BROKEN, ("--chunks", "--help")),
     "bad value": (3, ["--top-p", "7"], BROKEN, ("--top-p", "correct")),
     "bad setting": (3, ["--window", "5"], BROKEN, ("command line: window", "correct")),
-    "idle flag": (3, ["--reader", "memagent", "--budget", "64"], BROKEN, ("--budget", "memocr")),
+    "idle flag": (3, ["--reader", "closed", "--budget", "64"], BROKEN, ("--budget", "memocr")),
     "bad prompts": (3, ["--prompts", "bad.toml"], BROKEN, ("{question}", "placeholders")),
 }
 

@@ -56,6 +56,21 @@ app.command(
     name="compare",
     help="Compare readers on questions of your own, at one budget.",
 )
+app.command(
+    "palimpsest.cli.evaluate:evaluate_command",
+    name="eval",
+    help="Run a reader over a benchmark, at lengths, budgets and seeds.",
+)
+app.command(
+    "palimpsest.cli.report:report",
+    help="Show how runs came out: scores, failures, costs, comparisons.",
+)
+app.command("palimpsest.cli.report:curve", help="Draw scores of runs against budget or length.")
+app.command(
+    "palimpsest.cli.layout_study:layout_study_command",
+    name="layout-study",
+    help="Draw the memories of a run in another way and answer from them again.",
+)
 app.command("palimpsest.cli.show:show", help="Show a reading again, or list them all.")
 app.command("palimpsest.cli.history:history", help="Show what each chunk did to the memory.")
 app.command("palimpsest.cli.history:blame", help="Show where each line of a memory comes from.")

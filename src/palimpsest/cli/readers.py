@@ -34,7 +34,8 @@ class ReaderOptions:
     """closed, full, gated, memagent, memocr, memreread, parallel, rememr1 or retrieval; wrappers
     before what they wrap, as in memreread+memocr. MemOCR when a budget is given, else MemAgent."""
     budget: Annotated[list[int] | None, Parameter(negative=())] = None
-    """Visual tokens for MemOCR's page; give it several times to read one memory at each."""
+    """Visual tokens for MemOCR's page, or text tokens of the memory that MemAgent and ReMemR1 show;
+    give it several times to read one memory at each."""
     faithful: bool = False
     """The papers' settings: exact token windows, their sampling, cut-off drafts accepted."""
     chunk_tokens: int | None = None

@@ -15,12 +15,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from palimpsest.asking import kept_reading
-from palimpsest.errors import InputError, PalimpsestError, ReadingError
+from palimpsest.errors import InputError, PalimpsestError
 from palimpsest.evals.scoring import exact_match, f1, substring_match
 from palimpsest.evals.statistics import Interval, mean_interval
 from palimpsest.memory.reading import Reading
 from palimpsest.memory.receipt import receipt_of
-from palimpsest.memory.store import ReadingStore, load_reading
+from palimpsest.memory.store import ReadingStore
 from palimpsest.models.caps import Caps
 from palimpsest.models.model import Model
 from palimpsest.models.prices import Price
@@ -158,9 +158,11 @@ async def _row(
         "answers": question.answers,
     }
     try:
-        reading = _answered(store, reader.key(source, question.question, model))
-        reading = reading or await kept_reading(
-            store, reader, source, question.question, model, caps=caps
+        found = store.answered(reader.key(source, question.question, model))
+        reading = (
+            found[0]
+            if found
+            else await kept_reading(store, reader, source, question.question, model, caps=caps)
         )
     except PalimpsestError as error:
         return Row(**about, status="failed", reason=str(error), scores=_scores("", question))
@@ -184,18 +186,6 @@ def _told(reading: Reading, question: Question, price: Price | None) -> dict[str
         "seconds": receipt.totals.seconds,
         "cost": receipt.cost,
     }
-
-
-def _answered(store: ReadingStore, key: str) -> Reading | None:
-    """The newest reading with this key that was read to its end, if any."""
-    for folder in sorted(store.folder.glob(f"{key[:12]}-*"), reverse=True):
-        try:
-            reading = load_reading(folder)
-        except ReadingError:
-            continue
-        if reading.header.key == key and reading.status == "answered":
-            return reading
-    return None
 
 
 def _scores(answer: str, question: Question) -> dict[str, float] | None:

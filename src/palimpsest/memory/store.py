@@ -89,8 +89,12 @@ class ReadingStore:
         if lock is None:
             return self.create(reading)
         journal = Journal(folder, (folder / _FILE).open("a", encoding="utf-8"), lock)
-        for part in (reading.header, *reading.records):
-            journal.write(reading, part)
+        try:
+            for part in (reading.header, *reading.records):
+                journal.write(reading, part)
+        except BaseException:
+            journal.close()
+            raise
         return journal
 
     def resume(self, key: str, *, replay_of: str = "") -> tuple[Reading, Journal] | None:
@@ -108,6 +112,17 @@ class ReadingStore:
                 file = _rewound(folder / _FILE, reading)
                 return reading, Journal(folder, file, lock)
             lock.release()
+        return None
+
+    def answered(self, key: str) -> tuple[Reading, Path] | None:
+        """The newest reading with this key that was read to its end, and its folder, if any."""
+        for folder in sorted(self.folder.glob(f"{key[:12]}-*"), reverse=True):
+            try:
+                reading = load_reading(folder)
+            except ReadingError:
+                continue
+            if reading.header.key == key and reading.status == "answered":
+                return reading, folder
         return None
 
     def find(self, name: str) -> Path:

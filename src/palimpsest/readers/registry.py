@@ -78,9 +78,10 @@ def readers_with(setting: str) -> list[str]:
 
 def at_budget(name: str, tokens: int) -> dict[str, Any]:
     """The settings that let a reader's memory, or the passages in its place, cost so many tokens
-    when it is read: visual ones for a page, text ones else. Nothing for a reader without one."""
+    when it is read: visual ones for a page, text ones else, which the memory then is written for.
+    Nothing for a reader without one."""
     fields = _parts(name)[-1].model_fields
-    if "budgets" in fields:
+    if "cell" in fields:
         return {"budgets": (tokens,)}
     return {"memory_tokens": tokens} if "memory_tokens" in fields else {}
 
