@@ -1,0 +1,1 @@
+"""The server: an OpenAI-compatible gateway, the renderer service and the viewer."""
