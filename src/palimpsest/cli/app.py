@@ -71,6 +71,13 @@ app.command(
     name="layout-study",
     help="Draw the memories of a run in another way and answer from them again.",
 )
+app.command(
+    "palimpsest.cli.dataset:dataset",
+    name="dataset",
+    help="Make, filter and convert sets of long-context items.",
+)
+app.command("palimpsest.cli.train:train", help="Train a model by a recipe.")
+app.command("palimpsest.cli.train:rollouts", help="Show what a policy wrote in training.")
 app.command("palimpsest.cli.show:show", help="Show a reading again, or list them all.")
 app.command("palimpsest.cli.history:history", help="Show what each chunk did to the memory.")
 app.command("palimpsest.cli.history:blame", help="Show where each line of a memory comes from.")

@@ -26,7 +26,8 @@ Row = dict[str, Any]
 
 _LISTS = ("data", "Data")
 """Where SQuAD and TriviaQA keep their rows in the one object of a file."""
-_BATCH_ROWS = 64
+_BATCH_ROWS = 1
+"""A row may hold a context of millions of tokens, and as many are held as are read at once."""
 
 
 def read_rows(path: Path) -> Iterator[Row]:

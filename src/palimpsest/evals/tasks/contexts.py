@@ -7,7 +7,7 @@ documents of its questions (`palimpsest.datasets.building`).
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import ClassVar
@@ -81,7 +81,7 @@ class ContextTask(Task):
                 yield item
             return
         pool = self._pool_of(data)
-        buildable = choose(self._buildable(self.questions(data)), limit)
+        buildable = choose(self.buildable(data), limit)
         making = (build_context(item, pool, tokenizer, tokens=tokens) for item in buildable)
         async for item in make_each(self.name, making):
             yield item
@@ -92,9 +92,13 @@ class ContextTask(Task):
             self._pool = (str(data), Pool(self.passages(data)))
         return self._pool[1]
 
-    def _buildable(self, items: Iterable[Item]) -> Iterator[Item]:
+    def buildable(self, data: Path | str | None) -> Iterator[Item]:
+        """The questions of which it is known what answers them; how many are left out is logged.
+
+        Raises `InputError` where there is none.
+        """
         kept = left_out = 0
-        for item in items:
+        for item in self.questions(data):
             known = bool(item.documents) and (bool(item.gold) or not item.answerable)
             if known and not item.details.get("missing"):
                 kept += 1
