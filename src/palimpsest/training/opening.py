@@ -123,7 +123,7 @@ class Opening:
         threads = part.threads or (1 if part.tiny else None)
         if threads:
             torch.set_num_threads(threads)
-        disable_progress_bar()
+        disable_progress_bar()  # type: ignore[no-untyped-call]
         # Fresh adapters are random.
         torch.manual_seed(self.recipe.seed)
         lora = None
