@@ -78,6 +78,13 @@ app.command(
 )
 app.command("palimpsest.cli.train:train", help="Train a model by a recipe.")
 app.command("palimpsest.cli.train:rollouts", help="Show what a policy wrote in training.")
+app.command(
+    "palimpsest.cli.serve:serve",
+    help="Serve an OpenAI-compatible gateway, the renderer and the viewer.",
+)
+app.command("palimpsest.cli.serve:key", help="Make an API key for the server.")
+app.command("palimpsest.cli.view:view", help="Show readings, memories and runs in the browser.")
+app.command("palimpsest.cli.mcp:mcp", name="mcp", help="Serve reading as tools to an MCP client.")
 app.command("palimpsest.cli.show:show", help="Show a reading again, or list them all.")
 app.command("palimpsest.cli.history:history", help="Show what each chunk did to the memory.")
 app.command("palimpsest.cli.history:blame", help="Show where each line of a memory comes from.")

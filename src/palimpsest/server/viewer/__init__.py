@@ -1,0 +1,1 @@
+"""The viewer: readings, evaluation runs and training runs as a local page."""
