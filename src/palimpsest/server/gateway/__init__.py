@@ -1,0 +1,5 @@
+"""The gateway: OpenAI's endpoints, over a model whose window is too short for what is sent.
+
+A request that fits the upstream's window is passed through. A longer one is read with a memory,
+and the request is answered with the memory in the place of what was read.
+"""
