@@ -167,6 +167,7 @@ def test_the_timeline_is_walked_with_the_keyboard(desktop):
     expect(desktop.locator(".step-head h2")).to_contain_text("chunk 1")
     desktop.keyboard.press("j")
     expect(desktop.locator(".step-head h2")).to_contain_text("chunk 2")
+    expect(desktop.locator(".line.added .text")).to_have_count(1)
     expect(desktop.locator(".line.added .text")).to_have_text(
         "- The keeper of tower 1 is Otto Hale."
     )
