@@ -88,6 +88,8 @@ class Rollouts {
 
   async load() {
     const wanted = this.step.value;
+    // Another step's rollouts must not stand under this step's number, nor be opened.
+    fill(this.list, []);
     try {
       const found = await get(`training/${this.id}/rollouts/${wanted}`, {}, this.signal);
       if (this.step.value !== wanted) return;
