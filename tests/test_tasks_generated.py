@@ -1,43 +1,10 @@
-import asyncio
-import json
 import logging
 
 import pytest
 
 from palimpsest.datasets.item import Passage
 from palimpsest.errors import ConfigurationError, InputError
-from palimpsest.evals.tasks import find_task
-from palimpsest.sources import EstimateTokenizer
-
-
-def write(folder, name, rows):
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    whole = path.suffix == ".json"
-    text = json.dumps(rows) if whole else "".join(f"{json.dumps(row)}\n" for row in rows)
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def passages(number, words="Rivers run from hills to the sea and carry sand."):
-    return [
-        {"title": f"Place {n}", "text": f"Place {n} lies by water. {words}"} for n in range(number)
-    ]
-
-
-def questions(name, data):
-    return list(find_task(name).questions(data))
-
-
-def collect(items):
-    async def gather():
-        return [item async for item in items]
-
-    return asyncio.run(gather())
-
-
-def built(name, data, **wanted):
-    return collect(find_task(name).items(data, EstimateTokenizer(), **wanted))
+from task_files import built, questions, write
 
 
 def test_ruler_prompts_are_taken_apart(tmp_path):

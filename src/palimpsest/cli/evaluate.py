@@ -192,7 +192,7 @@ def _resumed(
     config = load_run(folder).config
     prompts = load_prompts(reading.prompts) if reading.prompts else default_prompts()
     reader = restore(config.reader.split("+")[0].strip(), config.settings, prompts)
-    settings = resolve_settings(model.given().over(_kept_settings(folder)))
+    settings = resolve_settings(model.given().over(kept_settings(folder)))
     opened = open_model(settings, on_load=_say)
     # What is given now is told from what the run was begun with when the run is opened.
     now = {
@@ -305,7 +305,8 @@ def _keep_settings(plan: _Plan) -> None:
     (plan.folder / _MODEL_FILE).write_text(kept + "\n", encoding="utf-8")
 
 
-def _kept_settings(folder: Path) -> ModelSettings:
+def kept_settings(folder: Path) -> ModelSettings:
+    """How the model of a run is reached, as far as it was kept."""
     file = folder / _MODEL_FILE
     if not file.exists():
         return ModelSettings()

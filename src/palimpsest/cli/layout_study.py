@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from palimpsest.cli.app import notes, run_async
+from palimpsest.cli.evaluate import kept_settings
 from palimpsest.cli.options import ModelOptions
 from palimpsest.cli.readers import PriceOptions
 from palimpsest.cli.report import report_console
@@ -25,9 +26,7 @@ from palimpsest.models import Model
 from palimpsest.models.prices import Price
 from palimpsest.pages.page import MAX_BUDGET
 from palimpsest.prompts import PromptSet, load_prompts
-from palimpsest.settings import ModelSettings, checked_settings, open_model, resolve_settings
-
-_MODEL_FILE = "model.json"
+from palimpsest.settings import open_model, resolve_settings
 
 
 def layout_study_command(
@@ -88,7 +87,7 @@ def layout_study_command(
         raise InputError(f"{at_once} memories at once are none", hint="give 1 or more")
     found = load_run(run)
     known = read_evidence(evidence) if evidence else None
-    settings = resolve_settings(model.given().over(_settings_of(run)))
+    settings = resolve_settings(model.given().over(kept_settings(run)))
     opened = open_model(settings, on_load=_say)
     order = _Order(found, opened, known, data)
     if out is None:
@@ -160,18 +159,6 @@ class _Count:
         self._done += 1
         said = f"failed: {result.reason}" if result.status == "failed" else result.status
         _say(plain(f"{self._done}/{self._total} {result.id}: {said}"))
-
-
-def _settings_of(run: Path) -> ModelSettings:
-    """How the model of a run is reached, as far as `palimpsest eval` has kept it."""
-    file = run / _MODEL_FILE
-    if not file.exists():
-        return ModelSettings()
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{file}: {error}", hint="remove it, and name the model") from error
-    return checked_settings(values, str(file))
 
 
 def _budgets(given: str | None, run: Run) -> tuple[int, ...]:

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from palimpsest.asking import default_readings_folder
 from palimpsest.errors import InputError
-from palimpsest.memory.citations import check_source
+from palimpsest.memory.citations import open_as_read
 from palimpsest.memory.reading import Reading
 from palimpsest.memory.store import ReadingStore, load_reading
-from palimpsest.sources import Source, open_source
+from palimpsest.sources import Source
 
 
 class Stored(NamedTuple):
@@ -46,14 +46,7 @@ def source_of(
 
 def required_source(reading: Reading, given: Sequence[Path]) -> Source:
     """The source that was read. Raises `InputError` when it is not found or is another one."""
-    paths: Sequence[str | Path] = given or _paths(reading)
-    source = open_source(paths)
-    if len(source.text) != reading.header.characters:
-        # A memory that grows gives a single document a heading too.
-        named = [(document.name, document.text) for document in source.documents]
-        source = Source.from_documents(named, growing=True)
-    check_source(reading, source)
-    return source
+    return open_as_read(reading, given or _paths(reading))
 
 
 def _paths(reading: Reading) -> list[str]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 from palimpsest.errors import InputError
@@ -24,7 +25,7 @@ from palimpsest.memory.lines import Line, memory_lines
 from palimpsest.memory.reading import Answer, Extended, Reading
 from palimpsest.memory.sentences import SentenceIndex, sentence_spans
 from palimpsest.memory.words import Words, plain, stands_in, statement_words, words_of
-from palimpsest.sources import Source
+from palimpsest.sources import Source, open_source
 
 
 class Citation(NamedTuple):
@@ -107,6 +108,17 @@ def check_source(reading: Reading, source: Source) -> None:
             "the source is not the one that was read, or has changed since",
             hint=f"give what was read: {', '.join(reading.header.documents)}",
         )
+
+
+def open_as_read(reading: Reading, paths: Sequence[str | Path]) -> Source:
+    """The source that was read, out of its files. Raises `InputError` for any other."""
+    source = open_source(paths)
+    if len(source.text) != reading.header.characters:
+        # A memory that grows gives a single document a heading too.
+        named = [(document.name, document.text) for document in source.documents]
+        source = Source.from_documents(named, growing=True)
+    check_source(reading, source)
+    return source
 
 
 class _Citer:

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from palimpsest.errors import InputError, PalimpsestError
-from palimpsest.memory.citations import check_source
+from palimpsest.memory.citations import check_source, open_as_read
 from palimpsest.memory.reading import Reading
 from palimpsest.memory.saved import MemoryFolder
 from palimpsest.server.viewer.library import Entry
-from palimpsest.sources import Source, open_source
+from palimpsest.sources import Source
 
 BLOCK = 3000
 """Most characters of the pieces in which a source is shown."""
@@ -82,14 +82,7 @@ def _source(entry: Entry, reading: Reading, elsewhere: Sequence[Path]) -> Source
         source = folder.source(folder.documents()[: len(reading.header.documents)])
         check_source(reading, source)
         return source
-    paths: Sequence[str | Path] = elsewhere or _paths(reading)
-    source = open_source(paths)
-    if len(source.text) != reading.header.characters:
-        # A memory that grows gives a single document a heading too.
-        named = [(document.name, document.text) for document in source.documents]
-        source = Source.from_documents(named, growing=True)
-    check_source(reading, source)
-    return source
+    return open_as_read(reading, elsewhere or _paths(reading))
 
 
 def _paths(reading: Reading) -> list[str]:
