@@ -25,7 +25,7 @@ from palimpsest.training.policy import Policy
 from palimpsest.training.rollout import Conversation
 
 PIECE_SCORES = 1 << 26
-"""Scores that are held at a time: a quarter of a gigabyte."""
+"""Scores that are held at a time: a quarter of a gigabyte a copy."""
 
 
 class Scores(NamedTuple):

@@ -21,71 +21,39 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from filelock import FileLock, Timeout
-
-from palimpsest.errors import ConfigurationError, InputError
-from palimpsest.training.agents import Agent
 from palimpsest.training.checkpoint import Checkpoints, Progress, load_weights, save_weights
 from palimpsest.training.curves import draw_curves
-from palimpsest.training.encoding import Encoder
-from palimpsest.training.gathering import Gathered, Tries, gather, roll_out_all
+from palimpsest.training.gathering import Gathered, gather
+from palimpsest.training.held_out import HeldOut, judge, reason_to_stop
 from palimpsest.training.logbook import Line, Logbook, Phase, sinks_of
 from palimpsest.training.opening import Opening
 from palimpsest.training.policy import Policy
-from palimpsest.training.questions import Questions, questions_of, taken
+from palimpsest.training.questions import Questions, questions_of
 from palimpsest.training.recipe import Recipe
-from palimpsest.training.recipes import RECIPE_FILE, load_recipe, recipe_text
 from palimpsest.training.rollout import Conversation
+from palimpsest.training.run_folder import (
+    MODEL_FOLDER,
+    check_new,
+    forget_after,
+    keep_recipe,
+    kept_recipe,
+    leave_model,
+    locked,
+    make_folder,
+)
 from palimpsest.training.sampler import PolicyModel
 from palimpsest.training.telling import told_of_evaluation, told_of_step
-from palimpsest.training.transcripts import Transcripts, transcript_file, transcript_steps
+from palimpsest.training.transcripts import Transcripts
 from palimpsest.training.update import Updater
-from palimpsest.training.warmstart import Lessons, from_readings, from_runs, taught
+from palimpsest.training.warmstart import chosen_lessons, lessons_of
+from palimpsest.training.watching import Unwatched, Watcher
 
-MODEL_FOLDER = "model"
 _REFERENCE_FILE = "reference.pt"
-_LOCK = ".lock"
-_CHANGEABLE = ("steps", "early_stop", "checkpoints", "log")
-"""What a run may be gone on with otherwise than it was begun."""
-
-
-class Watcher(Protocol):
-    """Hears how a run goes on."""
-
-    def began(self, trainer: Trainer) -> None:
-        """Before the first step of this process."""
-        ...
-
-    def rolled_out(self, done: int, of: int) -> None:
-        """A rollout of the round under way has ended."""
-        ...
-
-    def logged(self, line: Line) -> None:
-        """A step is done and logged."""
-        ...
-
-    def noted(self, text: str) -> None:
-        """Something is worth saying."""
-        ...
-
-
-class Unwatched:
-    """Nobody hears."""
-
-    def began(self, trainer: Trainer) -> None: ...
-
-    def rolled_out(self, done: int, of: int) -> None: ...
-
-    def logged(self, line: Line) -> None: ...
-
-    def noted(self, text: str) -> None: ...
 
 
 class Result(NamedTuple):
@@ -116,6 +84,7 @@ class Trainer:
         self._updater: Updater
         self._model: PolicyModel
         self._questions: Questions
+        self._held_out: HeldOut
         self._transcripts: Transcripts
         self._log: Logbook
 
@@ -123,21 +92,10 @@ class Trainer:
     def begin(cls, recipe: Recipe, folder: Path, watcher: Watcher | None = None) -> Trainer:
         """A new run. Raises `ConfigurationError` for a recipe that cannot work, and for a folder
         that holds a run."""
-        if (folder / RECIPE_FILE).exists():
-            raise ConfigurationError(
-                f"{folder} holds a training run",
-                hint=f"palimpsest train --resume {folder} goes on with it; --out names another",
-            )
+        check_new(folder)
         trainer = cls(recipe, folder, watcher)
         trainer.opening.check()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / RECIPE_FILE).write_text(recipe_text(recipe), encoding="utf-8")
-        except OSError as error:
-            raise ConfigurationError(
-                f"no run can be kept in {folder}: {error.strerror}",
-                hint="name another folder with --out",
-            ) from error
+        make_folder(folder, recipe)
         return trainer
 
     @classmethod
@@ -146,20 +104,11 @@ class Trainer:
     ) -> Trainer:
         """A run that goes on from its last checkpoint, with other values of what may be changed:
         steps, early_stop, checkpoints and log."""
-        file = folder / RECIPE_FILE
-        if not file.exists():
-            raise InputError(f"{folder} holds no training run", hint="give the folder of one")
-        before, recipe = load_recipe(file), load_recipe(file, overrides)
-        rest = {name: getattr(before, name) for name in _CHANGEABLE}
-        if recipe.model_copy(update=rest) != before:
-            raise ConfigurationError(
-                "a run goes on with its own recipe",
-                hint=f"only {', '.join(_CHANGEABLE)} may be changed; begin another run",
-            )
+        recipe = kept_recipe(folder, overrides)
         trainer = cls(recipe, folder, watcher)
         trainer.opening.check()
         if overrides:
-            file.write_text(recipe_text(recipe), encoding="utf-8")
+            keep_recipe(folder, recipe)
         return trainer
 
     @property
@@ -169,7 +118,7 @@ class Trainer:
     async def run(self) -> Result:
         """Trains to the last step, or to an early stop. Raises what a step raises; the last
         checkpoint stands then."""
-        lock = _locked(self.folder)
+        lock = locked(self.folder)
         try:
             await self._open()
             self._watcher.began(self)
@@ -193,15 +142,18 @@ class Trainer:
             window=self.recipe.model.window,
         )
         self._questions = await questions_of(self.recipe, await self._model.tokenizer())
+        self._held_out = HeldOut(
+            self.recipe, self._questions.held_out, self.opening.agent, self._model
+        )
         self._updater = Updater(self._policy, self.recipe)
         self.progress = self._checkpoints.progress() or Progress()
         if self._policy_began_here:
             self._policy.keep_reference()
         if self.progress.step:
             self._checkpoints.restore(self.progress.step, self._policy, self._updater.optimiser)
-        if self.progress.ended and not _may_end(self.recipe, self.progress):
+        if not reason_to_stop(self.recipe.early_stop, self.progress):
             self.progress.ended = ""
-        _forget_after(self.folder, self.progress.step)
+        forget_after(self.folder, self.progress.step)
         config = self.recipe.model_dump(mode="json")
         sinks = sinks_of(self.recipe.log.to, self.folder, config, self.progress.step)
         self._log = Logbook(self.folder, lines=self.progress.lines, sinks=sinks)
@@ -237,34 +189,16 @@ class Trainer:
         assert part
         lessons = await self._lessons()
         while self.progress.step < self.warm_steps:
-            chosen = _chosen(lessons, part.conversations, self.progress.step, self.recipe.seed)
+            chosen = chosen_lessons(
+                lessons, part.conversations, self.progress.step, self.recipe.seed
+            )
             begun = time.perf_counter()
             values = self._updater.imitate(chosen, part.learning_rate)
             self._done({**values, "time/update_s": time.perf_counter() - begun})
             await self._settle()
 
     async def _lessons(self) -> list[Conversation]:
-        part = self.recipe.warm_start
-        assert part
-        lessons = Lessons()
-        encoder: Encoder = self._policy.encoder
-        from_runs(lessons, part)
-        stream = self._questions.training
-        if part.lessons:
-            world = self.opening.world
-            assert world
-            shown = taken(stream, 0, part.lessons).items
-            agent: Agent = self.opening.agent
-            await taught(world, shown, agent, encoder, lessons, part, self.recipe.weights)
-        if part.readings:
-            if stream.distinct is None:
-                raise ConfigurationError(
-                    "readings are of questions that end", hint="set data.limit"
-                )
-            items = taken(stream, 0, stream.distinct).items
-            prompts = self.opening.prompts
-            await from_readings(items, encoder, self.opening.reward, prompts, lessons, part)
-        lessons.check()
+        lessons = await lessons_of(self.opening, self._questions.training, self._policy.encoder)
         for reason, count in lessons.left_out.items():
             self._watcher.noted(f"{count} left out of the warm start: {reason}")
         self._watcher.noted(f"{len(lessons.conversations)} conversations to imitate")
@@ -329,11 +263,13 @@ class Trainer:
         progress = self.progress
         if progress.pending is None:
             return
-        due = self._evaluation_due()
+        due = self._held_out.due(
+            progress.step, warm_steps=self.warm_steps, last_step=self.last_step
+        )
         values = dict(progress.pending)
         if due:
             values |= await self._evaluate()
-        best = due and progress.step > 0 and self._judge(values)
+        best = due and progress.step > 0 and self._judge(values.get("held_out/reward", math.nan))
         if values:
             line = Line(progress.step, self._phase(), values)
             self._log.write(line)
@@ -351,51 +287,24 @@ class Trainer:
             return "start"
         return "warm_start" if self.progress.step <= self.warm_steps else "learning"
 
-    def _evaluation_due(self) -> bool:
-        every, step = self.recipe.evaluation.every, self.progress.step
-        if not every or not self._questions.held_out:
-            return False
-        number = step if step <= self.warm_steps else step - self.warm_steps
-        return number % every == 0 or step in (self.warm_steps, self.last_step)
-
     async def _evaluate(self) -> dict[str, float]:
-        part = self.recipe.evaluation
         begun = time.perf_counter()
-        tries = Tries(
-            f"{self.recipe.seed}/held-out",
-            part.repeats,
-            part.temperature,
-            part.top_p,
-            self.recipe.sampling.concurrency,
-        )
-        rollouts = await roll_out_all(
-            self.opening.agent,
-            self._questions.held_out,
-            self._model,
-            tries,
-            self._watcher.rolled_out,
-        )
+        rollouts = await self._held_out.ask(self._watcher.rolled_out)
         self._transcripts.write("held-out", self.progress.step, rollouts)
         told = told_of_evaluation(rollouts, self.recipe.weights)
         return {**told, "time/evaluation_s": time.perf_counter() - begun}
 
-    def _judge(self, values: dict[str, float]) -> bool:
-        """Whether an evaluation is the best so far."""
-        progress = self.progress
-        score = values.get("held_out/reward", math.nan)
-        before = progress.best_score
-        gained = before is None or score > before + self.recipe.early_stop.gain
-        imitating = progress.step <= self.warm_steps
-        progress.stale = 0 if gained or imitating else progress.stale + 1
-        if before is not None and score < before:
-            return False
-        # Of equals the later: it was rewarded for longer.
-        progress.best_step, progress.best_score = progress.step, score
-        return True
+    def _judge(self, score: float) -> bool:
+        return judge(
+            self.progress,
+            score,
+            gain=self.recipe.early_stop.gain,
+            imitating=self.progress.step <= self.warm_steps,
+        )
 
     def _stop_early(self) -> None:
-        if self.progress.step >= self.warm_steps and self.progress.step < self.last_step:
-            self.progress.ended = _may_end(self.recipe, self.progress)
+        if self.warm_steps <= self.progress.step < self.last_step:
+            self.progress.ended = reason_to_stop(self.recipe.early_stop, self.progress)
 
     def _checkpoint_due(self, best: bool) -> bool:
         step = self.progress.step
@@ -407,59 +316,7 @@ class Trainer:
         best = self.progress.best_step
         if best is not None and best in self._checkpoints.steps():
             self._checkpoints.restore(best, self._policy)
-        place = self.folder / MODEL_FOLDER
-        passing = self.folder / f".new-{MODEL_FOLDER}"
-        for folder in (passing, place):
-            if folder.exists():
-                shutil.rmtree(folder)
         save = self._policy.save if self.recipe.model.folder else self._policy.save_merged
-        save(passing)
-        passing.rename(place)
+        leave_model(self.folder / MODEL_FOLDER, save)
         if self.recipe.log.curves and self._log.lines:
             draw_curves(self.folder)
-
-
-def _may_end(recipe: Recipe, progress: Progress) -> str:
-    """Why a run may end where it stands; empty where it may not."""
-    part, best = recipe.early_stop, progress.best_score
-    if best is not None and part.target is not None and best >= part.target:
-        return f"the held-out score came to {best:.3f}"
-    if part.patience and progress.stale >= part.patience:
-        return f"{progress.stale} evaluations without a gain"
-    return ""
-
-
-def _chosen(
-    lessons: Sequence[Conversation], count: int, step: int, seed: int
-) -> list[Conversation]:
-    """The conversations of a step of the warm start: epoch by epoch, each in its own order."""
-    chosen = []
-    orders: dict[int, list[int]] = {}
-    for number in range(step * count, (step + 1) * count):
-        epoch, place = divmod(number, len(lessons))
-        if epoch not in orders:
-            orders[epoch] = list(range(len(lessons)))
-            random.Random(f"{seed}/{epoch}/lessons").shuffle(orders[epoch])
-        chosen.append(lessons[orders[epoch][place]])
-    return chosen
-
-
-def _forget_after(folder: Path, step: int) -> None:
-    """Removes what a process that was killed wrote after its last checkpoint."""
-    for late in transcript_steps(folder):
-        if late > step:
-            transcript_file(folder, "step", late).unlink()
-    for late in transcript_steps(folder, "held-out"):
-        if late > step:
-            transcript_file(folder, "held-out", late).unlink()
-
-
-def _locked(folder: Path) -> FileLock:
-    lock = FileLock(folder / _LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ConfigurationError(
-            f"another process is training in {folder}", hint="wait for it, or stop it first"
-        ) from None
-    return lock

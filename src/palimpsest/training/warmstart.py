@@ -7,6 +7,7 @@ tokenised by its own tokenizer, so a reading may be of any model.
 
 from __future__ import annotations
 
+import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from palimpsest.sources.tokens import Tokenizer
 from palimpsest.training.agents import Agent, AsyncReward, roll_out
 from palimpsest.training.crediting import reward_of
 from palimpsest.training.encoding import Encoder, PolicyTokenizer, Prompt
+from palimpsest.training.opening import Opening
+from palimpsest.training.questions import Stream, taken
 from palimpsest.training.recipe import WarmStartPart
 from palimpsest.training.rewards import Reward
 from palimpsest.training.rollout import Conversation
@@ -96,6 +99,45 @@ class Teacher:
             logprobs=(0.0,) * len(ids),
         )
         return Sample(completion, prompt.ids, prompt.images)
+
+
+async def lessons_of(opening: Opening, stream: Stream, encoder: Encoder) -> Lessons:
+    """All that a recipe names to imitate. Raises `ConfigurationError` where that is nothing.
+
+    Args:
+        stream: The training questions, which a teacher answers and readings are of.
+    """
+    part = opening.recipe.warm_start
+    assert part
+    lessons = Lessons()
+    from_runs(lessons, part)
+    if part.lessons:
+        world = opening.world
+        assert world
+        shown = taken(stream, 0, part.lessons).items
+        await taught(world, shown, opening.agent, encoder, lessons, part, opening.recipe.weights)
+    if part.readings:
+        if stream.distinct is None:
+            raise ConfigurationError("readings are of questions that end", hint="set data.limit")
+        items = taken(stream, 0, stream.distinct).items
+        await from_readings(items, encoder, opening.reward, opening.prompts, lessons, part)
+    lessons.check()
+    return lessons
+
+
+def chosen_lessons(
+    lessons: Sequence[Conversation], count: int, step: int, seed: int
+) -> list[Conversation]:
+    """The conversations of a step of the warm start: epoch by epoch, each in its own order."""
+    chosen = []
+    orders: dict[int, list[int]] = {}
+    for number in range(step * count, (step + 1) * count):
+        epoch, place = divmod(number, len(lessons))
+        if epoch not in orders:
+            orders[epoch] = list(range(len(lessons)))
+            random.Random(f"{seed}/{epoch}/lessons").shuffle(orders[epoch])
+        chosen.append(lessons[orders[epoch][place]])
+    return chosen
 
 
 async def taught(
