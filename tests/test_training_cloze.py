@@ -4,7 +4,7 @@ import random
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from palimpsest.pages import render
@@ -56,6 +56,8 @@ def test_function_words_are_not_masked():
 
 
 @settings(deadline=None)
+@example("1A-1", 0)
+@example("1A 1", 0)
 @given(st.text(st.sampled_from("abcde AB.,-12"), max_size=400), st.integers(0, 5))
 def test_no_masked_word_stands_in_the_text_that_is_shown(text, seed):
     cloze = make_cloze(text, random.Random(seed))

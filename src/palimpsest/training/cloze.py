@@ -30,7 +30,8 @@ _LONGEST = 24
 """Letters of a word; longer ones are addresses and scripts without spaces."""
 _STEM = 5
 """Letters by which another form of a word is known: Bergen, Bergen's, Bergensers."""
-_WORD = re.compile(r"\d+(?:[.,:]\d+)*|[^\W_]+(?:['’-][^\W_]+)*")
+_WORD = re.compile(r"(?>\d+(?:[.,:]\d+)*)(?![^\W_])|[^\W_]+(?:['’-][^\W_]+)*")
+"""A number, or letters and digits, with what hyphens join to them."""
 _LETTERS = re.compile(r"[^\W_]+")
 _NUMBERING = re.compile(r"^\s*(?:\[?gap\s*)?\d{1,2}\s*[\]):.=]+\s+")
 _FUNCTION_WORDS = frozenset(

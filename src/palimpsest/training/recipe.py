@@ -38,6 +38,8 @@ class TinyModel(_Part):
     """Side of a patch, a quarter of a cell; default the family's."""
     window: Count = 4096
     """Most tokens of prompt and answer together."""
+    deviation: float = Field(0.02, gt=0)
+    """Of the random weights; 1 / sqrt(width) learns faster."""
     pieces: tuple[str, ...] = ()
     """Words that are one token each, besides those of the world."""
 
@@ -297,6 +299,37 @@ class LogPart(_Part):
     """Whether curves.png is drawn."""
 
 
+class ClusterPart(_Part):
+    """The machines of `--engine verl`; the embedded engine takes no notice of them."""
+
+    nodes: Count = 1
+    gpus: Count = 8
+    """Of each node."""
+    shard: CountOrNone = 0
+    """GPUs that hold the weights between them, copied to the next so many; 0 for all of them."""
+    offload: bool = False
+    """Keeps weights and moments in the nodes' memory while the GPUs sample."""
+    server: Literal["vllm", "sglang"] = "vllm"
+    """What samples."""
+    tensor_parallel: Count = 1
+    """GPUs of one server."""
+    server_memory: float = Field(0.6, gt=0, lt=1)
+    """Share of a GPU's memory that a server may take."""
+    server_tokens: Count = 16_384
+    """Most that a server takes into one pass."""
+    server_sequences: Count = 256
+    """Most that a server writes at once."""
+    prompt_tokens: Count = 8192
+    """With answer_tokens the window of a server, where model.window gives none."""
+    answer_tokens: Count = 2048
+    probability_tokens: Count = 32_768
+    """Most on one GPU in a pass that computes probabilities without learning."""
+    reference_tokens: Count | None = None
+    """The same for the reference of loss.kl; default probability_tokens."""
+    overrides: dict[str, Any] = {}
+    """Keys of verl's own configuration, over what this recipe makes of them."""
+
+
 class Recipe(_Part):
     """A whole run."""
 
@@ -317,6 +350,7 @@ class Recipe(_Part):
     checkpoints: CheckpointPart = CheckpointPart()
     warm_start: WarmStartPart | None = None
     log: LogPart = LogPart()
+    cluster: ClusterPart | None = None
     steps: CountOrNone
     """Of reinforcement; 0 for the warm start alone."""
     seed: int = 0

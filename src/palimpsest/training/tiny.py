@@ -26,6 +26,9 @@ IMAGE, VIDEO = "<|image_pad|>", "<|video_pad|>"
 VISION_START, VISION_END = "<|vision_start|>", "<|vision_end|>"
 _SPECIAL = (PAD, START, END, VISION_START, VISION_END, IMAGE, VIDEO)
 
+DEVIATION = 0.02
+"""Of the random weights of all these families."""
+
 _TEMPLATE = (
     "{%- for message in messages -%}"
     "{{ '<|im_start|>' + message['role'] + '\\n' }}"
@@ -80,6 +83,7 @@ def tiny_text(
     layers: int = 2,
     heads: int = 4,
     window: int = 4096,
+    deviation: float = DEVIATION,
     seed: int = 0,
 ) -> PreTrainedModel:
     """A small language model, the same for the same seed.
@@ -87,14 +91,17 @@ def tiny_text(
     Args:
         width: Of the hidden states; the layers between are three times as wide.
         heads: Of attention; half as many for keys and values.
+        deviation: Of the random weights. That of large models is too little for a narrow one to
+            learn fast: about 1 / sqrt(width) is better.
     """
     from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
     settings = _text_settings(tokenizer, width, layers, heads, window)
     settings |= {"tie_word_embeddings": True}
     if family == "qwen2":
-        return _made(Qwen2ForCausalLM, Qwen2Config(**settings), seed)
-    return _made(Qwen3ForCausalLM, Qwen3Config(**settings, head_dim=width // heads), seed)
+        return _made(Qwen2ForCausalLM, Qwen2Config(**settings), deviation, seed)
+    config = Qwen3Config(**settings, head_dim=width // heads)
+    return _made(Qwen3ForCausalLM, config, deviation, seed)
 
 
 def tiny_vision(
@@ -109,12 +116,14 @@ def tiny_vision(
     vision_heads: int = 2,
     patch_px: int | None = None,
     window: int = 4096,
+    deviation: float = DEVIATION,
     seed: int = 0,
 ) -> PreTrainedModel:
     """A small model that sees, the same for the same seed.
 
     Args:
         patch_px: Side of a patch; a cell has two. Default the family's: 14 or 16.
+        deviation: As for `tiny_text`; eyes need it more.
     """
     text = _text_settings(tokenizer, width, layers, heads, window)
     eyes: dict[str, Any] = {
@@ -125,22 +134,23 @@ def tiny_vision(
         "out_hidden_size": width,
         "spatial_merge_size": 2,
     }
+    from transformers import Qwen2_5_VLForConditionalGeneration, Qwen3VLForConditionalGeneration
+
+    config: Any
     if family == "qwen2_5_vl":
-        return _tiny_qwen2_5_vl(tokenizer, text, eyes, patch_px or 14, seed)
-    return _tiny_qwen3_vl(tokenizer, text, eyes, patch_px or 16, seed)
+        config = _qwen2_5_vl(tokenizer, text, eyes, patch_px or 14)
+        return _made(Qwen2_5_VLForConditionalGeneration, config, deviation, seed)
+    config = _qwen3_vl(tokenizer, text, eyes, patch_px or 16)
+    return _made(Qwen3VLForConditionalGeneration, config, deviation, seed)
 
 
-def _tiny_qwen2_5_vl(
-    tokenizer: PreTrainedTokenizerFast,
-    text: dict[str, Any],
-    eyes: dict[str, Any],
-    patch_px: int,
-    seed: int,
-) -> PreTrainedModel:
-    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+def _qwen2_5_vl(
+    tokenizer: PreTrainedTokenizerFast, text: dict[str, Any], eyes: dict[str, Any], patch_px: int
+) -> Any:  # noqa: ANN401
+    from transformers import Qwen2_5_VLConfig
 
     rotated = text["hidden_size"] // text["num_attention_heads"] // 2
-    config = Qwen2_5_VLConfig(
+    return Qwen2_5_VLConfig(
         text_config=text | {"rope_scaling": {"type": "mrope", "mrope_section": _thirds(rotated)}},
         vision_config=eyes
         | {
@@ -151,21 +161,16 @@ def _tiny_qwen2_5_vl(
         },
         **_vision_tokens(tokenizer),
     )
-    return _made(Qwen2_5_VLForConditionalGeneration, config, seed)
 
 
-def _tiny_qwen3_vl(
-    tokenizer: PreTrainedTokenizerFast,
-    text: dict[str, Any],
-    eyes: dict[str, Any],
-    patch_px: int,
-    seed: int,
-) -> PreTrainedModel:
-    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+def _qwen3_vl(
+    tokenizer: PreTrainedTokenizerFast, text: dict[str, Any], eyes: dict[str, Any], patch_px: int
+) -> Any:  # noqa: ANN401
+    from transformers import Qwen3VLConfig
 
     head = text["hidden_size"] // text["num_attention_heads"]
     rope = {"rope_type": "default", "mrope_section": _thirds(head // 2), "mrope_interleaved": True}
-    config = Qwen3VLConfig(
+    return Qwen3VLConfig(
         text_config=text | {"head_dim": head, "rope_scaling": rope},
         vision_config=eyes
         | {
@@ -175,7 +180,6 @@ def _tiny_qwen3_vl(
         },
         **_vision_tokens(tokenizer),
     )
-    return _made(Qwen3VLForConditionalGeneration, config, seed)
 
 
 def _text_settings(
@@ -217,8 +221,14 @@ def _thirds(size: int) -> list[int]:
     return [size - 2 * height, height, height]
 
 
-def _made(model: Any, config: Any, seed: int) -> PreTrainedModel:  # noqa: ANN401
+def _made(model: Any, config: Any, deviation: float, seed: int) -> PreTrainedModel:  # noqa: ANN401
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         made: PreTrainedModel = model(config)
+    if deviation != DEVIATION:
+        with torch.no_grad():
+            for weight in made.parameters():
+                # Not the scales of norms, nor what is added.
+                if weight.ndim > 1:
+                    weight.mul_(deviation / DEVIATION)
     return made

@@ -19,7 +19,14 @@ from palimpsest.prompts.templates import PromptSet
 
 Split = Literal["train", "held_out"]
 
-WORLDS: Mapping[str, str] = MappingProxyType({"toy-echo": "palimpsest.training.echo:Echo"})
+WORLDS: Mapping[str, str] = MappingProxyType(
+    {
+        "toy-echo": "palimpsest.training.echo:Echo",
+        "toy-pinboard": "palimpsest.training.pinboard:Pinboard",
+        "toy-diary": "palimpsest.training.diary:Diary",
+        "toy-whereabouts": "palimpsest.training.whereabouts:Whereabouts",
+    }
+)
 """Module and class of each world, by the name that recipes use."""
 
 
