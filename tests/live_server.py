@@ -7,7 +7,6 @@ with Live(app, state) as server:
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import socket
 import threading
@@ -28,8 +27,7 @@ class Live:
         self.state = state
         self._server = Server(app, state)
         self._listening = listen(state.config.model_copy(update={"port": 0}))
-        self._thread = threading.Thread(target=self._run)
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._server.run, args=([self._listening],))
 
     @property
     def url(self) -> str:
@@ -46,8 +44,7 @@ class Live:
 
     def signal(self) -> None:
         """Tells the server to stop, as SIGTERM does."""
-        assert self._loop
-        self._loop.call_soon_threadsafe(self._server.handle_exit, signal.SIGTERM, None)
+        self._server.handle_exit(signal.SIGTERM, None)
 
     def join(self) -> None:
         """Waits until the server has stopped."""
@@ -63,10 +60,3 @@ class Live:
             self.signal()
         self.join()
         self._listening.close()
-
-    def _run(self) -> None:
-        asyncio.run(self._serve())
-
-    async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        await self._server.serve(sockets=[self._listening])

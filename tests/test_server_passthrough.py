@@ -279,6 +279,34 @@ def test_the_list_of_models_is_the_upstreams_and_our_own(served, upstream):
     assert json.loads(theirs.content) == {"id": "org/m"}
 
 
+@pytest.mark.parametrize(
+    "model",
+    ["../files", "%2e%2e/files", "..%2ffiles", "org/%2E%2E/%2e%2e/files", "./m", "org//m", ""],
+)
+def test_the_name_of_a_model_leads_to_no_other_path(served, upstream, model):
+    with socket.create_connection(served.address, timeout=60) as bare:
+        head = f"GET /v1/models/{model} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+        bare.sendall(head.encode())
+        assert bare.recv(65536).startswith(b"HTTP/1.1 404 ")
+    assert upstream.requests == []
+
+
+def test_a_path_that_is_no_path_of_http_reaches_it_quoted(tmp_path, upstream):
+    app, state = build(tmp_path, f"{upstream.root}/mod\u00e8les v1/?x=1")
+    with Live(app, state) as server:
+        post(server, content=BODY)
+    assert upstream.requests[0].path == "/mod%C3%A8les%20v1/chat/completions?x=1"
+
+
+def test_the_name_in_an_upstreams_address_is_shown_to_it(tmp_path, upstream):
+    app, state = build(tmp_path, upstream.url.replace("//", "//me:se%40cret@"))
+    with Live(app, state) as server:
+        post(server, content=BODY, headers={"Authorization": "Bearer x"})
+    (request,) = upstream.requests
+    assert request.headers["authorization"] == "Basic bWU6c2VAY3JldA=="
+    assert request.headers["host"] == upstream.root.removeprefix("http://")
+
+
 def test_azure_gets_its_version_and_its_key(tmp_path, upstream):
     app, state = build(
         tmp_path, f"{upstream.root}/openai/deployments/d?api-version=2024-10-21", api_key="k"

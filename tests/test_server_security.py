@@ -1,6 +1,7 @@
 """Who may call the server, how much of it they may have, and what is refused on the way in."""
 
 import asyncio
+import contextlib
 import hashlib
 import threading
 import time
@@ -330,3 +331,14 @@ def test_every_answer_has_the_security_headers(served):
             assert response.headers["x-frame-options"] == "DENY"
             assert "default-src 'none'" in response.headers["content-security-policy"]
             assert "server" not in response.headers
+
+
+@pytest.mark.parametrize("end", [b"", b"\r\n\r\n"], ids=["that never ends", "that is whole"])
+def test_a_head_that_is_too_large_is_refused(served, end):
+    app, _ = served()
+    with Live(app, app.state.server) as server, server.connect() as greedy:
+        greedy.sendall(b"POST /work HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Large: ")
+        with contextlib.suppress(OSError):
+            greedy.sendall(b"x" * (1 << 20) + end)
+        with contextlib.suppress(ConnectionResetError):
+            assert not read_all(greedy).startswith(b"HTTP/1.1 200 ")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import hashlib
 import io
 import threading
@@ -184,7 +183,7 @@ def image_bytes(url: str) -> bytes:
         )
     try:
         return base64.b64decode(data, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise InputError(
             f"an image is not valid base64: {error}", hint="Encode its bytes anew."
         ) from error

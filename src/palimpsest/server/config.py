@@ -22,6 +22,7 @@ import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -166,6 +167,7 @@ SLOWEST_BYTES_A_SECOND = 16 << 10
 """Of a request's body, once `body_timeout_s` is used up."""
 
 
+@lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Whether a host name or address is this machine's own."""
     if host == "localhost":

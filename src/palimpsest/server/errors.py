@@ -8,6 +8,7 @@ Whatever goes wrong, a client gets this shape, and no text of an exception nobod
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from palimpsest import errors
+from palimpsest.server.mending import mended
 
 _LOG = logging.getLogger("palimpsest.server")
 
@@ -73,7 +75,8 @@ class ApiError(Exception):
         detail = ErrorDetail(
             message=self.message, type=self.kind, param=self.param, code=self.code
         )  # fmt: skip
-        return {"error": detail.model_dump()}
+        # A message may quote what a client sent.
+        return {"error": mended(detail.model_dump())}
 
     def response(self) -> JSONResponse:
         return JSONResponse(self.body, self.status, self.headers)
@@ -108,6 +111,9 @@ _ANSWERS: tuple[tuple[type[errors.PalimpsestError], _Answer], ...] = (
 )
 _SILENT = (errors.ConfigurationError, errors.ReadingError)
 """Their messages name files and settings of the server, which are no business of a client's."""
+_SET_UP = (errors.EndpointError, errors.AuthError)
+"""Their hints are for whoever sets the server up."""
+_ADDRESS = re.compile(r"https?://\S+?(?=[.,:;)]*(?:\s|$))")
 
 _COMMON = (400, 401, 403, 404, 405, 408, 413, 415, 422, 429, 500, 502, 503, 504)
 
@@ -126,11 +132,18 @@ def api_error(error: errors.PalimpsestError) -> ApiError:
 
 
 def _told(error: errors.PalimpsestError) -> str:
+    if isinstance(error, errors.ModelError):
+        return _ADDRESS.sub("the upstream", _said(error))
     if isinstance(error, errors.CapReached) or not isinstance(error, _SILENT):
-        return f"{error} ({error.hint})" if error.hint else str(error)
+        return _said(error)
     if isinstance(error, errors.ReadingError):
         return "there is nothing of that name, or it is damaged"
     return "the server is not set up for this; its log says why"
+
+
+def _said(error: errors.PalimpsestError) -> str:
+    hint = "" if isinstance(error, _SET_UP) else error.hint
+    return f"{error} ({hint})" if hint else str(error)
 
 
 def install(app: FastAPI) -> None:

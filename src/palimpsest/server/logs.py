@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -216,14 +216,16 @@ class _Sending:
             self.complete = True
 
 
+_ADDED = tuple((name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items())
+
+
 def _complete_headers(message: Message) -> None:
     """Adds the security headers, the date and the request's id, where the answer has none."""
-    headers = MutableHeaders(raw=list(message.get("headers", [])))
-    for name, value in SECURITY_HEADERS.items():
-        headers.setdefault(name, value)
-    headers.setdefault("date", formatdate(usegmt=True))
-    headers.setdefault("x-request-id", request_id())
-    message["headers"] = headers.raw
+    headers = list(message.get("headers", []))
+    there = {name for name, _ in headers}
+    own = ((b"date", formatdate(usegmt=True).encode()), (b"x-request-id", request_id().encode()))
+    headers += [header for header in (*_ADDED, *own) if header[0] not in there]
+    message["headers"] = headers
 
 
 def _id_of(headers: Mapping[str, str]) -> str:

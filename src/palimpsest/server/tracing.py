@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from opentelemetry import propagate, trace
-from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from palimpsest.models.model import Completion, Message, Model, Sampling
@@ -93,7 +92,7 @@ def reading_span(reader: str, model: str) -> Iterator[Span]:
 def request_span(method: str, headers: Mapping[str, str]) -> Iterator[Span]:
     """Around one request to this server, below the client's own span if it names one."""
     attributes = {"http.request.method": method}
-    with _span(method, SpanKind.SERVER, attributes, propagate.extract(headers)) as span:
+    with _span(method, SpanKind.SERVER, attributes, headers) as span:
         yield span
 
 
@@ -141,9 +140,13 @@ def _span(
     name: str,
     kind: SpanKind,
     attributes: Mapping[str, str | int | float],
-    context: Context | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Iterator[Span]:
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        yield trace.INVALID_SPAN
+        return
     # Not `record_exception`: the text of an exception may quote what was asked.
+    context = propagate.extract(headers) if headers else None
     with _tracer.start_as_current_span(
         name, context, kind, dict(attributes), record_exception=False, set_status_on_exception=False
     ) as span:

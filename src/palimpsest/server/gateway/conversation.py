@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from palimpsest.server.gateway.extension import decoded
-from palimpsest.sources.formats import read_documents
+from palimpsest.server.gateway.extension import file_documents
 
 DialectName = Literal["chat", "responses"]
 Role = Literal["instructions", "user", "assistant", "tool"]
@@ -34,7 +33,7 @@ class Part:
 
     def documents(self, name: str) -> list[tuple[str, str]]:
         """What a file holds, as (name, text) pairs. Raises `InputError` or `SourceError`."""
-        return read_documents(decoded(self.data, name), name)
+        return file_documents(self.data, name)
 
 
 @dataclass(frozen=True)

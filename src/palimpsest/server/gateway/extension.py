@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from palimpsest.errors import ConfigurationError, InputError
 from palimpsest.models.caps import Caps
 from palimpsest.readers.reader import Reader
-from palimpsest.readers.registry import at_budget, build_reader
+from palimpsest.readers.registry import READERS, at_budget, build_reader
 from palimpsest.server.config import ReaderChoice
+from palimpsest.server.mending import mended
 from palimpsest.sources.formats import read_documents
 
 FIELD = "palimpsest"
@@ -66,7 +67,7 @@ class Extension(_Given):
     question: str | None = Field(None, min_length=1)
     when: Literal["needed", "always"] = "needed"
     """Whether to read what would fit the window too."""
-    reader: str | None = None
+    reader: str | None = Field(None, json_schema_extra={"enum": [*READERS, None]})
     settings: dict[str, Any] = {}
     """Of the reader."""
     budget: int | None = Field(None, ge=1, le=1 << 20)
@@ -132,7 +133,14 @@ def _documents(one: str | SourceDocument, number: int) -> list[tuple[str, str]]:
     name = one.name or f"document {number}"
     if one.data is None:
         return [(name, one.text or "")]
-    return read_documents(decoded(one.data, name), name)
+    return file_documents(one.data, name)
+
+
+def file_documents(data: str, name: str) -> list[tuple[str, str]]:
+    """What a file holds, as (name, text) pairs. Raises `InputError` or `SourceError`."""
+    return [
+        (mended(name), mended(text)) for name, text in read_documents(decoded(data, name), name)
+    ]
 
 
 def decoded(data: str, name: str) -> bytes:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from palimpsest.errors import InputError
 from palimpsest.models.model import Model
+from palimpsest.models.prices import listed_price
 from palimpsest.models.sight import Eyes, RapidEyes
 from palimpsest.readers.reader import Reader
 from palimpsest.readers.wrapper import Wrapper
@@ -20,11 +22,16 @@ from palimpsest.server.gateway.extension import FIELD, Extension, extension_of
 from palimpsest.server.gateway.fitting import UNSAID_LIMIT_TOKENS, prompt_tokens, surely_fits
 from palimpsest.server.gateway.splitting import Sizes, Split, split
 from palimpsest.server.gateway.upstream import Dialect
+from palimpsest.server.mending import may_be_broken, mended
 from palimpsest.settings import EMBEDDED
 
+MOST_NESTED = 200
+"""Levels of a body; Python's own limit, of about a thousand, depends on who calls."""
 INTRODUCTION_TOKENS = 150
 """Of what is said about the notes."""
 _PART = "Document: {name}\n\n{text}"
+_SMALL_BYTES = 64 << 10
+"""A body of fewer is parsed in less time than it takes to hand it to a thread."""
 
 
 class Pass(NamedTuple):
@@ -72,7 +79,7 @@ class Office:
 
     async def order(self, dialect: Dialect, raw: bytes) -> Pass | Order:
         """Raises `ApiError` and `InputError` for what cannot be done."""
-        body = await asyncio.to_thread(parse, raw)
+        body = parse(raw) if len(raw) <= _SMALL_BYTES else await asyncio.to_thread(parse, raw)
         extension = extension_of(body)
         plain = {name: value for name, value in body.items() if name != FIELD}
         upstream_body = self._with_model(plain)
@@ -82,11 +89,13 @@ class Office:
             if fitting and self._passes:
                 content = None if untouched else json.dumps(upstream_body).encode()
                 return Pass(content, str(body.get("model", "")))
+            _require_flag(plain)
             if fitting:
                 conversation = _known(dialect.conversation(plain))
                 return Order(
                     dialect, upstream_body, extension, conversation.entries, self._reader
                 )  # fmt: skip
+        _require_flag(plain)
         return await self._read(dialect, upstream_body, extension)
 
     def _with_model(self, body: Json) -> Json:
@@ -112,6 +121,7 @@ class Office:
             if await self._entries_fit(dialect, body, inline.entries):
                 shown = dialect.request(body, inline.entries)
                 return Order(dialect, shown, extension, inline.entries, reader)
+        _require_price(extension, self._model)
         parted = await asyncio.to_thread(
             split,
             conversation,
@@ -151,12 +161,48 @@ class Office:
 def parse(raw: bytes) -> Json:
     """The object that a request's body is. Raises 400."""
     try:
-        body = json.loads(raw)
+        body = json.loads(raw, parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError):
         raise ApiError(400, "the body is no valid JSON", code="invalid_json") from None
     if not isinstance(body, dict):
         raise ApiError(400, "the body is no JSON object", code="invalid_json")
-    return body
+    if _is_nested(body, MOST_NESTED):
+        raise ApiError(400, f"the body is nested more than {MOST_NESTED} deep", code="invalid_json")
+    return mended(body) if may_be_broken(raw) else body
+
+
+def _finite(number: str) -> float:
+    """JSON has no other numbers, whatever Python makes of them."""
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError(f"{number} is no number of JSON")
+    return value
+
+
+def _is_nested(value: Any, levels: int) -> bool:  # noqa: ANN401 -- JSON
+    """Whether there are objects or lists so deep in it, found without recursion."""
+    level = [value]
+    for _ in range(levels):
+        values = (one.values() if isinstance(one, dict) else one for one in level)
+        level = [inner for one in values for inner in one if isinstance(inner, dict | list)]
+        if not level:
+            return False
+    return True
+
+
+def _require_flag(body: Json) -> None:
+    """Raises 400 for a `stream` that the gateway and the upstream might not take for the same."""
+    if not isinstance(body.get("stream"), bool | None):
+        raise ApiError(400, "stream is true or false", param="stream")
+
+
+def _require_price(extension: Extension, model: Model) -> None:
+    """Raises `InputError` where money is capped that cannot be counted."""
+    if extension.caps and extension.caps.cost and listed_price(model.name) is None:
+        raise InputError(
+            f"{FIELD}.caps.cost: no price is known for the model that reads",
+            hint="cap tokens or calls",
+        )
 
 
 def memory_cost(reader: Reader) -> int:

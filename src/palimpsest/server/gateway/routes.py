@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from starlette.requests import Request
@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from palimpsest.server.errors import ERROR_RESPONSES
 from palimpsest.server.gateway.answering import Clerk
+from palimpsest.server.gateway.describing import STREAMED, described
 from palimpsest.server.gateway.desk import DIALECTS, Desk
-from palimpsest.server.gateway.extension import FIELD, Extension
 from palimpsest.server.gateway.orders import Office
 from palimpsest.server.gateway.upstream import answering
 from palimpsest.server.gateway.window import fitted, window_of
@@ -29,7 +29,7 @@ def routes(state: ServerState) -> APIRouter:
     state.at_stop(front.stop)
     router = APIRouter(tags=[_TAG], responses=ERROR_RESPONSES)
 
-    @router.post("/v1/chat/completions", openapi_extra=_described("messages", {"type": "array"}))
+    @router.post("/v1/chat/completions", responses=STREAMED, openapi_extra=described("chat"))
     async def create_chat_completion(
         request: Request, who: Annotated[Caller, Depends(caller)]
     ) -> Response:
@@ -37,7 +37,7 @@ def routes(state: ServerState) -> APIRouter:
         desk = await front.desk()
         return await desk.take(request, who, DIALECTS["chat"])
 
-    @router.post("/v1/responses", openapi_extra=_described("input", {}))
+    @router.post("/v1/responses", responses=STREAMED, openapi_extra=described("responses"))
     async def create_response(
         request: Request, who: Annotated[Caller, Depends(caller)]
     ) -> Response:
@@ -76,28 +76,3 @@ class _Front:
                 clerk = Clerk(office, state.model, self._upstream, state.metrics)
                 self._desk = Desk(state, office, clerk)
             return self._desk
-
-
-def _described(messages: str, schema: dict[str, Any]) -> dict[str, Any]:
-    """The request's body for the OpenAPI document. It is read as it is: what the gateway does not
-    know goes to the upstream."""
-    extension = Extension.model_json_schema()
-    fields = {
-        "model": {"type": "string"},
-        messages: schema,
-        "stream": {"type": "boolean"},
-        FIELD: _resolved(extension, extension.pop("$defs", {})),
-    }
-    body = {"type": "object", "required": [messages], "properties": fields}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": body}}}}
-
-
-def _resolved(schema: Any, definitions: dict[str, Any]) -> Any:  # noqa: ANN401 -- JSON
-    """A schema with what it refers to put in its place."""
-    if isinstance(schema, list):
-        return [_resolved(one, definitions) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if "$ref" in schema:
-        return _resolved(definitions[schema["$ref"].rpartition("/")[2]], definitions)
-    return {name: _resolved(value, definitions) for name, value in schema.items()}

@@ -22,6 +22,8 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import NamedTuple
 
+from PIL import Image
+
 from palimpsest.errors import InputError
 from palimpsest.models.sight import Eyes, image_bytes
 from palimpsest.server.gateway.conversation import Conversation, Entry, Part
@@ -29,6 +31,8 @@ from palimpsest.server.gateway.ends import take_ends
 from palimpsest.sources.tokens import estimate_tokens
 
 _CELL_PX = 28
+_IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+_BROKEN_IMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 _LINKED_IMAGE_TOKENS = 1024
 """What an image is taken to cost that is a link, and so not looked at."""
 
@@ -203,12 +207,10 @@ def part_tokens(part: Part) -> int:
 
 def image_tokens(part: Part) -> int:
     """What an image costs in a prompt: its cells, or a guess where it is a link."""
-    from PIL import Image
-
     try:
-        with Image.open(BytesIO(image_bytes(part.data))) as image:
+        with _opened(part) as image:
             return math.ceil(image.width / _CELL_PX) * math.ceil(image.height / _CELL_PX)
-    except (InputError, OSError, SyntaxError, Image.DecompressionBombError):
+    except (InputError, *_BROKEN_IMAGE):
         return _LINKED_IMAGE_TOKENS
 
 
@@ -223,13 +225,16 @@ def _instructions_are_long(conversation: Conversation, sizes: Sizes) -> bool:
 
 
 def _read_image(part: Part, eyes: Eyes) -> str:
-    from PIL import Image
-
     try:
-        with Image.open(BytesIO(image_bytes(part.data))) as image:
+        with _opened(part) as image:
             return eyes.read(image.convert("RGB"))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except _BROKEN_IMAGE as error:
         raise InputError(f"an image cannot be decoded: {error}") from error
+
+
+def _opened(part: Part) -> Image.Image:
+    # Not whatever Pillow knows: some formats start programs, or are documents of their own.
+    return Image.open(BytesIO(image_bytes(part.data)), formats=_IMAGE_FORMATS)
 
 
 def _with_user(entries: list[Entry], question: str | None) -> tuple[list[Entry], int]:

@@ -20,6 +20,7 @@ from palimpsest.models.model import ImagePart, TextPart
 from palimpsest.server.gateway.chat import Chat
 from palimpsest.server.gateway.conversation import Entry, Json, Part
 from palimpsest.server.gateway.responses_api import Responses
+from palimpsest.server.mending import may_be_broken, mended
 from palimpsest.server.tracing import outgoing_headers
 from palimpsest.settings import ModelSettings
 
@@ -68,21 +69,21 @@ class EndpointAnswering:
 
     async def whole(self, dialect: Dialect, body: Json, entries: Sequence[Entry]) -> Json:
         async with await self._open(dialect, body) as response:
-            return _object(await response.aread(), self._where)
+            return _object(await response.aread())
 
     async def stream(
         self, dialect: Dialect, body: Json, entries: Sequence[Entry]
     ) -> AsyncIterator[Json]:
         async with await self._open(dialect, body) as response:
             if "event-stream" not in response.headers.get("content-type", ""):
-                for event in dialect.streamed(_object(await response.aread(), self._where)):
+                for event in dialect.streamed(_object(await response.aread())):
                     yield event
                 return
             try:
                 async for event in _events(response):
                     yield event
             except httpx2.TransportError as error:
-                raise _lost(self._where, error) from None
+                raise _lost(error) from None
 
     async def aclose(self) -> None:
         client, self._client = self._client, None
@@ -97,7 +98,7 @@ class EndpointAnswering:
                 response = await self._send(dialect, body)
             except httpx2.TransportError as error:
                 if last:
-                    raise _lost(self._where, error) from None
+                    raise _lost(error) from None
                 await asyncio.sleep(_FIRST_WAIT_S * 2**attempt)
                 continue
             if response.status_code < 400:
@@ -261,14 +262,14 @@ def _event(data: str) -> Json:
     return event
 
 
-def _object(data: bytes, where: Endpoint) -> Json:
+def _object(data: bytes) -> Json:
     try:
         body = json.loads(data)
     except ValueError:
         body = None
     if not isinstance(body, dict):
-        raise EndpointError(f"{where.tried} answered with what is no JSON object")
-    return body
+        raise EndpointError("the upstream answered with what is no JSON object")
+    return mended(body) if may_be_broken(data) else body
 
 
 def _error_body(data: bytes, status: int) -> Json:
@@ -282,7 +283,7 @@ def _error_body(data: bytes, status: int) -> Json:
     return {"error": {"message": message, "type": "server_error", "param": None, "code": None}}
 
 
-def _lost(where: Endpoint, error: httpx2.TransportError) -> EndpointError | TransientError:
+def _lost(error: httpx2.TransportError) -> EndpointError | TransientError:
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
         return EndpointError("the upstream cannot be reached")
     return TransientError("the connection to the upstream was lost")

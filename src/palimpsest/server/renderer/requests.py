@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field
 
 from palimpsest.errors import InputError
+from palimpsest.pages.markdown import MAX_CHARACTERS
 from palimpsest.pages.page import MAX_BUDGET
 from palimpsest.pages.style import MAX_COLUMNS, PRESETS, Style
 from palimpsest.server.errors import ApiError
@@ -22,9 +23,11 @@ Flag = Annotated[bool, Field(strict=True)]
 Whole = Annotated[int, Field(strict=True)]
 Channel = Annotated[Whole, Field(ge=0, le=255)]
 Colour = tuple[Channel, Channel, Channel]
-Scale = Annotated[float, Field(ge=0.1, le=8, allow_inf_nan=False)]
-Length = Annotated[float, Field(ge=0, le=16, allow_inf_nan=False)]
-Pixels = Annotated[float, Field(ge=0.5, le=128, allow_inf_nan=False)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Scale = Annotated[Number, Field(ge=0.1, le=8)]
+Length = Annotated[Number, Field(ge=0, le=16)]
+Pixels = Annotated[Number, Field(ge=0.5, le=128)]
+Preset = Annotated[str, Field(json_schema_extra={"enum": list(PRESETS)})]
 
 
 class _Asked(BaseModel):
@@ -36,7 +39,7 @@ class StyleFields(_Asked):
     """A style by its fields, over a preset's; lengths are in em of the body type unless they end
     in `_px`. Fonts are the server's."""
 
-    preset: str = Field("default", examples=list(PRESETS))
+    preset: Preset = "default"
     heading_scales: tuple[Scale, Scale, Scale] | None = None
     emphasis: Flag | None = None
     line_height: Scale | None = None
@@ -44,7 +47,7 @@ class StyleFields(_Asked):
     list_indent: Length | None = None
     columns: Whole | None = Field(None, ge=1, le=MAX_COLUMNS)
     column_gap: Length | None = None
-    margin_px: float | None = Field(None, ge=0, le=64, allow_inf_nan=False)
+    margin_px: Number | None = Field(None, ge=0, le=64)
     ink: Colour | None = None
     paper: Colour | None = None
     rule: Colour | None = None
@@ -71,14 +74,14 @@ def _preset(name: str) -> Style:
 class RenderRequest(_Asked):
     """A page to draw."""
 
-    content: str
+    content: str = Field(json_schema_extra={"pattern": r"\S", "maxLength": MAX_CHARACTERS})
     """The memory: Markdown or HTML."""
     format: str = Field("png", json_schema_extra={"enum": list(_FORMATS)})
     budget: Whole = Field(DEFAULT_BUDGET, ge=1, le=MAX_BUDGET)
     """Most visual tokens: cells of `cell` x `cell` pixels."""
     cell: Literal[28, 32] = 28
     """28 for Qwen2-VL and Qwen2.5-VL, 32 for Qwen3-VL."""
-    style: str | StyleFields | None = Field(None, examples=["default", {"columns": 1}])
+    style: Preset | StyleFields | None = Field(None, examples=["default", {"columns": 1}])
     """A preset's name, or fields; of Markdown only."""
     kind: Kind | None = None
     """What the content is. By default Markdown; HTML where `width` is given, as the papers' HTML
