@@ -115,7 +115,7 @@ def test_the_keys_of_a_recipe_are_known_to_their_leaves():
     assert {"batch.prompts", "model.tiny.width", "evaluation.data.task", "seed"} <= keys
 
 
-@pytest.mark.parametrize("name", ["memagent", "memocr", "memreread"])
+@pytest.mark.parametrize("name", ["memagent", "memagent-14b", "memocr", "memreread"])
 def test_the_papers_recipes_pass_all_checks(name, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2"}))

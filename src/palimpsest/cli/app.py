@@ -77,6 +77,9 @@ app.command(
     help="Make, filter and convert sets of long-context items.",
 )
 app.command("palimpsest.cli.train:train", help="Train a model by a recipe.")
+app.command(
+    "palimpsest.cli.scaling:export", help="Make a model of a checkpoint of a run on a cluster."
+)
 app.command("palimpsest.cli.train:rollouts", help="Show what a policy wrote in training.")
 app.command(
     "palimpsest.cli.serve:serve",

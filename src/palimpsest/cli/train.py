@@ -16,7 +16,10 @@ from palimpsest.errors import InputError
 
 if TYPE_CHECKING:
     from palimpsest.training.logbook import Line
+    from palimpsest.training.recipe import Recipe
     from palimpsest.training.trainer import Result, Trainer
+
+Engine = Literal["embedded", "verl"]
 
 _RUNS = Path("runs")
 _SHOWN_CHARACTERS = 2000
@@ -40,13 +43,17 @@ def train(
     overrides: Annotated[list[str], Parameter(name="--set", negative=())] = [],  # noqa: B006
     out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
     resume: Path | None = None,
+    engine: Engine | None = None,
+    dry_run: Annotated[bool, Parameter(negative=())] = False,
+    ray_address: str | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative=())] = False,
 ) -> int:
     """Train a model by a recipe.
 
     Ctrl-C keeps a checkpoint of the last whole step, and a second one stops at once; --resume
-    goes on either way, to the same numbers. Needs the `train` extra.
+    goes on either way, to the same numbers. Needs the `train` extra. With --engine verl, which
+    needs the `verl` extra, Ctrl-C stops at once, and --resume goes on from the last checkpoint.
 
     Parameters
     ----------
@@ -59,11 +66,29 @@ def train(
     resume
         A run to go on with. Of its recipe steps, early_stop, checkpoints and log may be changed
         with --set.
+    engine
+        `embedded` trains in this process, on one device; `verl` on the GPUs of a Ray cluster, as
+        the recipe's [cluster] says. By default embedded, and for --resume the run's own.
+    dry_run
+        Print what would run, and do nothing.
+    ray_address
+        host:port of the cluster's head, for verl; by default the cluster that this machine is part
+        of, or one of its own.
     as_json
-        Print each step as a line of JSON on standard output.
+        Print each step as a line of JSON on standard output; with --dry-run what would run.
     quiet
         Print no progress.
     """
+    _check_given(recipe, out, resume)
+    if _engine(engine, resume) == "verl":
+        return _train_on_cluster(
+            recipe, overrides, out, resume, ray_address,
+            dry_run=dry_run, as_json=as_json, quiet=quiet,
+        )  # fmt: skip
+    if ray_address:
+        raise InputError("--ray-address is for --engine verl", hint="leave it out, or say both")
+    if dry_run:
+        return _show_recipe(recipe, overrides, resume, as_json=as_json)
     screen = _Screen(notes, as_json=as_json, quiet=quiet)
     trainer = _trainer(recipe, overrides, out, resume, screen)
     try:
@@ -171,11 +196,7 @@ class _Screen:
             self._bar.stop()
 
 
-def _trainer(
-    recipe: Path | None, overrides: list[str], out: Path | None, resume: Path | None,
-    screen: _Screen,
-) -> Trainer:  # fmt: skip
-    """The trainer of a new run or of one that goes on."""
+def _check_given(recipe: Path | None, out: Path | None, resume: Path | None) -> None:
     if (recipe is None) == (resume is None):
         raise InputError(
             "give either a recipe or --resume with a run",
@@ -183,20 +204,78 @@ def _trainer(
         )
     if resume and out:
         raise InputError("--out is for a new run", hint="leave it out with --resume")
+    if resume:
+        from palimpsest.training.recipes import RECIPE_FILE
+
+        if not (resume / RECIPE_FILE).exists():
+            raise InputError(f"{resume} holds no training run", hint="give the folder of one")
+
+
+def _engine(given: Engine | None, resume: Path | None) -> Engine:
+    """The one that is asked for; a run goes on with its own."""
+    if resume is None:
+        return given or "embedded"
+    from palimpsest.training.verl.running import is_verl_run
+
+    own: Engine = "verl" if is_verl_run(resume) else "embedded"
+    if given and given != own:
+        raise InputError(
+            f"{resume} is a run of the {own} engine", hint=f"leave out --engine {given}"
+        )
+    return own
+
+
+def _loaded(recipe: Path | None, overrides: list[str], resume: Path | None) -> Recipe:
+    """The recipe, once it is known that this machine can train by it."""
     from palimpsest.training.opening import Opening
     from palimpsest.training.recipes import RECIPE_FILE, load_recipe
 
-    if resume and not (resume / RECIPE_FILE).exists():
-        raise InputError(f"{resume} holds no training run", hint="give the folder of one")
     loaded = load_recipe(recipe or Path(resume or "") / RECIPE_FILE, overrides)
-    # Before the trainer is imported, which needs PyTorch.
     Opening(loaded).check()
+    return loaded
+
+
+def _trainer(
+    recipe: Path | None, overrides: list[str], out: Path | None, resume: Path | None,
+    screen: _Screen,
+) -> Trainer:  # fmt: skip
+    """The trainer of a new run or of one that goes on."""
+    # Before the trainer is imported, which needs PyTorch.
+    loaded = _loaded(recipe, overrides, resume)
     from palimpsest.training.trainer import Trainer
 
     if resume:
         return Trainer.resume(resume, overrides, screen)
     assert recipe
     return Trainer.begin(loaded, out or _RUNS / recipe.stem, screen)
+
+
+def _show_recipe(
+    recipe: Path | None, overrides: list[str], resume: Path | None, *, as_json: bool
+) -> int:
+    from palimpsest.training.recipes import recipe_text
+
+    loaded = _loaded(recipe, overrides, resume)
+    print(loaded.model_dump_json(exclude_none=True) if as_json else recipe_text(loaded), end="")
+    return 0
+
+
+def _train_on_cluster(
+    recipe: Path | None, overrides: list[str], out: Path | None, resume: Path | None,
+    ray_address: str | None, *, dry_run: bool, as_json: bool, quiet: bool,
+) -> int:  # fmt: skip
+    from palimpsest.cli.scaling import check_flags, run_on_cluster, show_plan
+    from palimpsest.training.recipes import load_recipe
+    from palimpsest.training.verl.running import new_plan, resumed_plan
+
+    check_flags(as_json=as_json, dry_run=dry_run)
+    if resume:
+        plan = resumed_plan(resume, overrides, ray_address)
+    else:
+        assert recipe
+        loaded = load_recipe(recipe, overrides)
+        plan = new_plan(loaded, out or _RUNS / recipe.stem, ray_address)
+    return show_plan(plan, as_json=as_json) if dry_run else run_on_cluster(plan, quiet=quiet)
 
 
 def _say(result: Result) -> None:
