@@ -94,6 +94,8 @@ WAYS = (
     Way("padded", "everywhere"),
 )
 PLAIN = Way("padded", "everywhere")
+DRAWS = {2: 20, 16: 20, 256: 3}
+"""How often so many readings are drawn for `--padding`."""
 
 
 class Took(NamedTuple):
@@ -149,6 +151,9 @@ class Load:
 
 def main() -> None:
     options = _options()
+    if options.padding:
+        print(padding(options))
+        return
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     shape = SHAPES[options.shape]
@@ -188,6 +193,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--padding", action="store_true", help="tell that alone, at full length")
     options = parser.parse_args()
     on_processor = options.device == "cpu"
     if options.scale is None:
@@ -195,6 +201,23 @@ def _options() -> argparse.Namespace:
     if options.checkpointing is None:
         options.checkpointing = not on_processor
     return options
+
+
+def padding(options: argparse.Namespace) -> str:
+    """By the readings in an update, the share of what goes through the model that is padding."""
+    ways = [way for way in WAYS if way.scores == "answers"]
+    vocabulary = SHAPES[options.shape].vocabulary
+    lines = [f"| readings | {' | '.join(way.rows for way in ways)} |", "|---" * 4 + "|"]
+    for readings, draws in DRAWS.items():
+        loads = [
+            load_of(argparse.Namespace(**vars(options) | {"seed": seed, "readings": readings,
+                                                          "scale": 1}), vocabulary)
+            for seed in range(draws)
+        ]  # fmt: skip
+        shares = [[1 - load.real / load.through(way) for load in loads] for way in ways]
+        cells = [_spread(own, ".1%") for own in shares]
+        lines.append(f"| {readings} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def policy_of(shape: Shape, options: argparse.Namespace) -> Policy:

@@ -99,6 +99,16 @@ def test_seeds_of_an_item_are_not_taken_for_items(tmp_path):
     assert [(cell.items, cell.readings) for cell in cells] == [(6, 48), (6, 6)]
 
 
+def test_intervals_do_not_depend_on_which_item_ended_first(tmp_path):
+    made = [result(n, scores=(n / 7, n % 2, 1, 0)) for n in range(7)]
+    folders = [
+        keep(tmp_path / name, "memocr", ended, seeds=(0,), lengths=(8192,))
+        for name, ended in (("one", made), ("other", [*made[3:], *made[:3]]))
+    ]
+    one, other = report_of(load_runs(folders)).runs
+    assert one.cells == other.cells
+
+
 def test_a_budget_without_an_answer_counts_as_wrong(tmp_path):
     lacking = result(0, scores=(1, 1, 1, 1))
     lacking = lacking.model_copy(update={"answers": lacking.answers[:2]})

@@ -106,6 +106,8 @@ def _cell(
 ) -> Cell:
     scores: dict[str, Interval] = {}
     counted: dict[str, int] = {}
+    # In one order, so that the draws of an interval do not depend on which item ended first.
+    results = sorted(results, key=lambda result: (result.id, result.seed))
     for metric in metrics:
         found = [(score_of(result, budget, metric), result.id) for result in results]
         having = [(score, item) for score, item in found if score is not None]
