@@ -4,9 +4,9 @@
         --node node_modules/openai
 
 The Python clients are asked by `--python`, whose environment has what is in
-tests/clients/requirements.txt; OpenAI's for Node is in the folder `--node`; then curl. Each asks
-for a whole answer and for a streamed one, the message being the same for all, so that the first
-has to wait for the reading and the others take it over.
+tests/client_scripts/requirements.txt; OpenAI's for Node is in the folder `--node`; then curl. Each
+asks for a whole answer and for a streamed one, the message being the same for all, so that the
+first has to wait for the reading and the others take it over.
 
 LlamaIndex's class takes only names of models that it knows, so start the gateway with
 `PALIMPSEST_SERVE_OWN_MODELS=palimpsest,gpt-4o-mini`.
@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-ASK = Path(__file__).parents[1] / "tests" / "clients"
+ASK = Path(__file__).parents[1] / "tests" / "client_scripts"
 MODEL = "gpt-4o-mini"
 QUESTION = "Who lit the lamp of Gull Rock, and in which year?"
 FACT = "The lamp of Gull Rock was lit for the first time by Ada Venn, in 1871."

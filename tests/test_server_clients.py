@@ -3,7 +3,8 @@
 LangChain's and LlamaIndex's need packages, and versions of OpenAI's own client, that the rest of
 the tests do not, so they run by an interpreter of their own, which `PALIMPSEST_CLIENTS` names:
 
-    python -m venv .venv-clients && .venv-clients/bin/pip install -r tests/clients/requirements.txt
+    python -m venv .venv-clients
+    .venv-clients/bin/pip install -r tests/client_scripts/requirements.txt
     PALIMPSEST_CLIENTS=.venv-clients/bin/python pytest tests/test_server_clients.py
 
 `PALIMPSEST_NODE_CLIENT` names the folder of Node's package `openai` (`npm pack openai`, unpacked).
@@ -22,13 +23,13 @@ from typing import Any
 
 import pytest
 
-from clients.ask import NOT_INSTALLED
+from client_scripts.ask import NOT_INSTALLED
 from gateways import FACT, QUESTION, Gateway, Scripted, config, story
 from loopback import Loopback
 from palimpsest.server.config import ReaderChoice
 from palimpsest.sources.tokens import estimate_tokens
 
-HERE = Path(__file__).parent / "clients"
+HERE = Path(__file__).parent / "client_scripts"
 MODEL = "gpt-4o-mini"
 """LlamaIndex's class wants a name that it knows."""
 TOKENS = 60_000

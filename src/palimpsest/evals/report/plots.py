@@ -180,7 +180,7 @@ def _draw_panel(
     if len(axes) > 1:
         axes[1].yaxis.set_major_formatter(lambda cost, _: f"{cost:,.6g}")
         axes[1].set_ylabel(panel.cost_label.replace(", in", ",\nin").replace(" to ", "\nto "))
-        axes[1].set_ylim(bottom=0)
+        axes[1].set_ylim(0, axes[1].get_ylim()[1] * 1.08)
 
 
 def _dress(ax: Axes, palette: Palette, places: Sequence[float], *, ticks_at_places: bool) -> None:
