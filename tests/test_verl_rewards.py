@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,15 +11,15 @@ from pathlib import Path
 import pytest
 
 from palimpsest.errors import ConfigurationError
-
-if find_spec("ray") is None:
-    pytest.skip("needs ray, of the extra eval", allow_module_level=True)
-from palimpsest.training.verl.reward_actors import RewardActors
 from verl_rewards import moody
+
+pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="needs ray, of the extra eval")
 
 
 @pytest.fixture(scope="module")
 def cluster():
+    # Ray reads this once, when it is imported: so it listens on this machine alone.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     import ray
 
     here = str(Path(__file__).parent)
@@ -35,6 +36,8 @@ def cluster():
 
 
 def scores(*completions, workers=1, timeout_s=30.0):
+    from palimpsest.training.verl.reward_actors import RewardActors
+
     async def ask():
         reward = RewardActors(moody, workers=workers, timeout_s=timeout_s)
         found = await asyncio.gather(*(reward(one, ["a"]) for one in completions))
@@ -58,6 +61,8 @@ def test_a_call_that_takes_too_long_is_given_up(cluster):
     assert failures == {"timed out": 1}
 
 
-def test_actors_that_do_nothing_are_refused():
+def test_actors_that_do_nothing_are_refused(cluster):
+    from palimpsest.training.verl.reward_actors import RewardActors
+
     with pytest.raises(ConfigurationError, match="do nothing"):
         RewardActors(moody, workers=0)
