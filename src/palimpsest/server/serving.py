@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from asyncio import AbstractEventLoop, TimerHandle, Transport
 from collections.abc import Callable
@@ -45,6 +46,9 @@ def serve(
     state = ServerState(config, model=model)
     server = Server(create_app(config, state=state), state)
     _leave_streams_open()
+    # What is there by now stays: looking through it for garbage would hold requests up.
+    gc.collect()
+    gc.freeze()
     with listen(config) as listening:
         if on_listening:
             on_listening(url_of(listening))
