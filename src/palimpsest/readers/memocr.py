@@ -81,19 +81,7 @@ class MemOCR(DraftingReader):
         return render(memory, budget, cell=self.cell, style=self.style)
 
     def _record_page(self, session: Session, page: Page, version: int | None) -> int:
-        session.record(
-            PageRecord(
-                memory=version,
-                budget=page.budget,
-                cell=page.cell,
-                grid_width=page.grid_width,
-                grid_height=page.grid_height,
-                body_px=page.body_px,
-                dropped=page.dropped,
-                shortened=page.shortened,
-                sha256=page.sha256,
-            )
-        )
+        session.record(page_record(page, version))
         return len(session.reading.pages) - 1
 
     async def _ask(
@@ -115,3 +103,18 @@ class MemOCR(DraftingReader):
             reread=scan.number,
             **refers,
         )
+
+
+def page_record(page: Page, version: int | None) -> PageRecord:
+    """What a reading keeps of a page that shows a version of its memory."""
+    return PageRecord(
+        memory=version,
+        budget=page.budget,
+        cell=page.cell,
+        grid_width=page.grid_width,
+        grid_height=page.grid_height,
+        body_px=page.body_px,
+        dropped=page.dropped,
+        shortened=page.shortened,
+        sha256=page.sha256,
+    )

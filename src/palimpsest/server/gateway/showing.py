@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from palimpsest.memory.reading import PageRecord, Reading
+from palimpsest.memory.reading import PageRecord
 from palimpsest.models.sight import HEADING, NOTHING, Eyes
 from palimpsest.pages import Page
 from palimpsest.readers.baseline import Baseline
 from palimpsest.readers.drafting import Scan
 from palimpsest.readers.growing import core
 from palimpsest.readers.memagent import MemAgent
-from palimpsest.readers.memocr import MemOCR
+from palimpsest.readers.memocr import MemOCR, page_record
 from palimpsest.readers.reader import Reader, Session
 from palimpsest.server.gateway.conversation import Part
 from palimpsest.sources import clip
@@ -53,7 +53,7 @@ async def show(
     page = inner.page(session.reading.memory or _EMPTY, max(inner.budgets))
     picture = _read_out(page, eyes) if eyes else Part("image", None, data=page.data_url())
     told = Part("text", None, f"{introduction.text} {_PAGE}")
-    return Shown([told, picture, *after], _record(page, session.reading))
+    return Shown([told, picture, *after], page_record(page, session.reading.memory_version))
 
 
 def _introduction(reader: Reader, session: Session) -> str:
@@ -83,17 +83,3 @@ async def _notes(reader: Reader, session: Session) -> str:
 def _read_out(page: Page, eyes: Eyes) -> Part:
     text = eyes.read(page.image.convert("RGB"))
     return Part("text", None, f"{HEADING}\n{text or NOTHING}\n")
-
-
-def _record(page: Page, reading: Reading) -> PageRecord:
-    return PageRecord(
-        memory=reading.memory_version,
-        budget=page.budget,
-        cell=page.cell,
-        grid_width=page.grid_width,
-        grid_height=page.grid_height,
-        body_px=page.body_px,
-        dropped=page.dropped,
-        shortened=page.shortened,
-        sha256=page.sha256,
-    )
