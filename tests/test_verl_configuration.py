@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,6 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 RUN = Path("/runs/mine")
 
 verl = pytest.mark.verl
-needs_verl = pytest.mark.skipif(find_spec("verl") is None, reason="needs the `verl` extra")
 its_warnings = pytest.mark.filterwarnings("ignore")
 """Those of verl and of what it imports are not ours to mend."""
 
@@ -159,7 +157,6 @@ def test_a_papers_recipe_says_what_its_script_says(name):
 
 
 @verl
-@needs_verl
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_papers_recipe_composes_with_the_installed_verl(name, tmp_path):
     from omegaconf import OmegaConf
@@ -182,7 +179,6 @@ def test_a_papers_recipe_composes_with_the_installed_verl(name, tmp_path):
 
 
 @verl
-@needs_verl
 @its_warnings
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_verl_finds_nothing_wrong_with_a_papers_recipe(name, tmp_path):
@@ -300,7 +296,6 @@ def test_keys_of_verls_own_come_last_in_one_piece_or_nested():
 
 
 @verl
-@needs_verl
 def test_a_key_that_verl_does_not_have_is_named(tmp_path):
     from palimpsest.training.verl.configuration import compose
 
@@ -309,7 +304,6 @@ def test_a_key_that_verl_does_not_have_is_named(tmp_path):
 
 
 @verl
-@needs_verl
 def test_a_dry_run_shows_what_would_run_and_does_nothing(tmp_path, capsys, monkeypatch):
     from palimpsest.cli import main
 
@@ -385,7 +379,6 @@ def test_a_model_is_exported_only_from_a_whole_checkpoint(tmp_path):
 
 
 @verl
-@needs_verl
 @its_warnings
 def test_an_exported_model_is_the_one_that_was_trained(tmp_path):
     import torch

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -110,7 +109,6 @@ def test_a_checkpoint_is_for_as_many_gpus_as_it_was_written_by(model, tmp_path):
 
 
 @pytest.mark.verl
-@pytest.mark.skipif(find_spec("verl") is None, reason="needs the `verl` extra")
 @pytest.mark.filterwarnings("ignore")
 def test_a_cluster_that_does_not_answer_is_told_at_once(model, tmp_path):
     from palimpsest.training.verl.running import new_plan
@@ -130,7 +128,6 @@ def test_a_cluster_that_does_not_answer_is_told_at_once(model, tmp_path):
 
 
 @pytest.mark.verl
-@pytest.mark.skipif(find_spec("verl") is None, reason="needs the `verl` extra")
 def test_a_draft_must_fit_the_window(model, tmp_path):
     from palimpsest.training.verl.running import new_plan
 

@@ -6,6 +6,12 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+
+_CALLS = count(1)
+_LATER = 12
+"""The call of a process in which something happens: after the first step has begun."""
 
 
 def letters(completion: str, answers: Sequence[str]) -> float:
@@ -25,3 +31,24 @@ def moody(completion: str, answers: Sequence[str]) -> float:
         case "nan":
             return float("nan")
     return letters(completion, answers)
+
+
+def mortal(completion: str, answers: Sequence[str]) -> float:
+    """Kills its process, once in all processes."""
+    return moody("die" if _happens("killed") else completion, answers)
+
+
+def moody_once(completion: str, answers: Sequence[str]) -> float:
+    """Raises, once in all processes."""
+    return moody("raise" if _happens("raised") else completion, answers)
+
+
+def _happens(what: str) -> bool:
+    """Whether it is time for what no process has done yet."""
+    if next(_CALLS) < _LATER:
+        return False
+    try:
+        (Path(os.environ["VERL_TEST_MARKS"]) / what).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True

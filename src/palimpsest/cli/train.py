@@ -298,24 +298,37 @@ def _picked(lines: list[dict[str, Any]], best: int | None, worst: int | None) ->
 
 def _shown(line: dict[str, Any]) -> str:
     """One rollout for people."""
-    scores = ", ".join(f"{task} {_number(score)}" for task, score in line["scores"].items())
+    scores = line["scores"] or {"reward": line["reward"]}
+    heading = ", ".join(f"{task} {_number(score)}" for task, score in scores.items())
+    wanted = f", wanted {' | '.join(line['expected'])}" if line.get("expected") else ""
     left_out = " (left out: its group teaches nothing)" if line.get("dropped") else ""
-    told = [f"=== {line['group']} #{line['number']}: {scores}{left_out}"]
+    told = [f"=== {line['group']} #{line['number']}: {heading}{wanted}{left_out}"]
     if line["failure"]:
         told.append(f"failed: {line['failure']}")
-    for one in line["conversations"]:
-        place = f" {one['step']}" if one["step"] else ""
-        task = f" for {one['task']}" if one["task"] else ""
-        advantage = "" if one["advantage"] is None else f", advantage {one['advantage']:+.3f}"
-        ending = "" if one["finish"] == "stop" else f", ended by {one['finish']}"
-        trained = "" if one["trained"] else ", not learnt from"
-        told.append(
-            f"--- {one['role']}{place}{task}: {one['prompt_tokens']} tokens in, "
-            f"{one['tokens']} out{advantage}{ending}{trained}"
-        )
+    for number, one in enumerate(line["conversations"], 1):
         text = one["text"]
+        told.append(": ".join(filter(None, [f"--- {_place(one, number)}", _facts(one)])))
         told.append(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…")
     return "\n".join(told) + "\n"
+
+
+def _place(one: dict[str, Any], number: int) -> str:
+    """Where in its rollout a conversation stands; the engine verl keeps no roles of training."""
+    step = f" {one['step']}" if one["step"] else ""
+    task = f" for {one['task']}" if one["task"] else ""
+    return f"{one['role'] or f'conversation {number}'}{step}{task}"
+
+
+def _facts(one: dict[str, Any]) -> str:
+    """What is known of a conversation."""
+    facts = {
+        f"{one['prompt_tokens']} tokens in": one["prompt_tokens"] is not None,
+        f"{one['tokens']} out": one["tokens"] is not None,
+        f"advantage {one['advantage'] or 0.0:+.3f}": one["advantage"] is not None,
+        f"ended by {one['finish']}": one["finish"] not in {"stop", None},
+        "not learnt from": not one["trained"],
+    }
+    return ", ".join(fact for fact, known in facts.items() if known)
 
 
 def _number(value: float | None) -> str:

@@ -129,7 +129,7 @@ async def gather(
             break
         seen.update(item.id for item in items)
         rollouts = await roll_out_all(agent, items, model, tries, on_rollout)
-        _check(rollouts)
+        check_some_came_out(rollouts)
         groups += _sort_out(rollouts, kept, recipe)
         if refills == recipe.filter.refills or groups >= recipe.batch.prompts:
             break
@@ -161,7 +161,9 @@ def _teaches(group: Sequence[Rollout], advantages: Sequence[Values]) -> bool:
     )
 
 
-def _check(rollouts: Sequence[Rollout]) -> None:
+def check_some_came_out(rollouts: Sequence[Rollout]) -> None:
+    """Raises `ModelError` where every rollout of a step failed for a reason that the policy has no
+    part in."""
     if any(not one.failure or _learnt(one) for one in rollouts):
         return
     first = rollouts[0]

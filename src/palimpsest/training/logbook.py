@@ -1,7 +1,8 @@
 """The log of a run: a line for each step in log.jsonl, and the same for TensorBoard and others.
 
 A line is on the disk when `write` returns. A run that goes on from a checkpoint cuts the log back
-to it, so that every step is there once.
+to it, so that every step is there once. The log of a run of the verl engine is verl's own, and is
+read as if it were such a one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from types import TracebackType
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
 from palimpsest.errors import InputError
+from palimpsest.training.verl.written import log_starts, logged
 
 FILE = "log.jsonl"
 _EVENTS = "tensorboard"
@@ -128,13 +130,20 @@ def sinks_of(
     ]
 
 
+def has_log(folder: Path) -> bool:
+    """Whether a folder holds a training run, by whichever engine."""
+    return (folder / FILE).is_file() or bool(log_starts(folder))
+
+
 def read_log(folder: Path) -> list[Line]:
     """The lines of a run. Raises `InputError` where there is no run."""
-    path = folder / FILE
-    if not path.exists():
+    if not has_log(folder):
         raise InputError(f"{folder} holds no training run", hint="give the folder of one")
-    lines = []
-    for text in _lines_of(path):
+    lines = [
+        Line(step, "learning" if step else "start", values)
+        for step, values in logged(folder).items()
+    ]
+    for text in _lines_of(folder / FILE):
         values = json.loads(text)
         lines.append(Line(values.pop("step"), values.pop("phase"), values))
     return lines

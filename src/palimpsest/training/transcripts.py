@@ -2,6 +2,8 @@
 
 RUN/rollouts/step-12.jsonl         rollouts that were learnt from, and those that were left out
 RUN/rollouts/held-out-12.jsonl     the evaluation after step 12
+
+Of a run of the verl engine, which writes its own, the same is read out of what it wrote.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from palimpsest.errors import InputError
 from palimpsest.training.credit import Values
 from palimpsest.training.crediting import reward_of
 from palimpsest.training.rollout import Conversation, Rollout
+from palimpsest.training.verl.written import rollouts_of, written_folder
 
 Kept = Literal["text", "tokens", "none"]
 Occasion = Literal["step", "held-out"]
@@ -93,20 +96,24 @@ class Transcripts:
 
 
 def transcript_file(run: Path, occasion: Occasion, step: int) -> Path:
-    return run / FOLDER / f"{occasion}-{step}.jsonl"
+    folder = written_folder(run, occasion)
+    return (
+        folder / f"{step}.jsonl" if folder.is_dir() else run / FOLDER / f"{occasion}-{step}.jsonl"
+    )
 
 
 def transcript_steps(run: Path, occasion: Occasion = "step") -> list[int]:
     """The steps of which there are transcripts, ascending."""
-    names = (path.stem.removeprefix(f"{occasion}-") for path in (run / FOLDER).glob("*.jsonl"))
+    names = [path.stem.removeprefix(f"{occasion}-") for path in (run / FOLDER).glob("*.jsonl")]
+    names += [path.stem for path in written_folder(run, occasion).glob("*.jsonl")]
     return sorted(int(name) for name in names if name.isdecimal())
 
 
 def read_transcript(file: Path) -> list[dict[str, Any]]:
-    """The lines of a step's file. Raises `InputError`."""
+    """The lines of a step's file, a rollout each. Raises `InputError`."""
     try:
         text = file.read_text(encoding="utf-8", errors="surrogatepass")
-        return [json.loads(line) for line in text.split("\n") if line]
+        lines = [json.loads(line) for line in text.split("\n") if line]
     except FileNotFoundError:
         raise InputError(
             f"there are no rollouts at {file}",
@@ -114,6 +121,7 @@ def read_transcript(file: Path) -> list[dict[str, Any]]:
         ) from None
     except ValueError as error:
         raise InputError(f"{file} is damaged: {error}", hint="name another step") from error
+    return rollouts_of(lines) if lines and "uid" in lines[0] else lines
 
 
 def conversations_of(line: Mapping[str, Any], file: Path) -> Iterator[Conversation]:

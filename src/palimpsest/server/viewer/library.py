@@ -14,11 +14,11 @@ from typing import Literal
 
 from palimpsest.errors import InputError
 from palimpsest.evals.run import CONFIG_FILE, READINGS_FOLDER
+from palimpsest.training.logbook import has_log
 
 Kind = Literal["reading", "memory", "run", "training"]
 READING_FILE = "reading.jsonl"
 _PLAN_FILE = "memory.json"
-_LOG_FILE = "log.jsonl"
 _DEPTH = 3
 """Folders below a root that are looked into."""
 _ID_DIGITS = 16
@@ -129,7 +129,7 @@ def _kind(path: Path) -> Kind | None:
         return "memory"
     if (path / READING_FILE).is_file():
         return "reading"
-    return "training" if (path / _LOG_FILE).is_file() else None
+    return "training" if has_log(path) else None
 
 
 def _is_reading(file: Path) -> bool:

@@ -15,8 +15,8 @@ MOST_POINTS = 1000
 _CUT = 400
 
 Occasion = Literal["step", "held-out"]
-_TEXTS = ("role", "step", "task", "text", "finish", "prompt_tokens", "tokens", "advantage",
-          "state_reward", "trained")  # fmt: skip
+_TEXTS = ("role", "step", "task", "prompt", "text", "finish", "prompt_tokens", "tokens",
+          "advantage", "state_reward", "trained")  # fmt: skip
 
 
 def told_training(entry: Entry) -> dict[str, Any]:
@@ -50,7 +50,8 @@ def told_rollouts(entry: Entry, occasion: Occasion, step: int) -> dict[str, Any]
                 "reward": line.get("reward"),
                 "scores": line.get("scores", {}),
                 "nodes": line.get("nodes"),
-                "answer": str(line.get("answer", ""))[:_CUT],
+                "answer": str(line.get("answer") or "")[:_CUT],
+                "expected": line.get("expected"),
                 "failure": str(line.get("failure") or "")[:_CUT],
                 "dropped": bool(line.get("dropped")),
                 "details": line.get("details", {}),
@@ -68,7 +69,7 @@ def told_rollout(entry: Entry, occasion: Occasion, step: int, number: int) -> di
         raise InputError(f"there is no rollout {number}", hint=f"the step has {len(lines)}")
     said = lines[number].get("conversations", ())
     return {
-        "answer": str(lines[number].get("answer", "")),
+        "answer": str(lines[number].get("answer") or ""),
         "conversations": [{name: one.get(name) for name in _TEXTS} for one in said],
     }
 

@@ -62,6 +62,18 @@ class Buffer(ReplayBuffer):  # type: ignore[misc]
         self._useless.clear()
         return super().sample(global_steps, partition_id, batch_size)
 
+    def _sync_metadata_from_transfer_queue(self) -> None:
+        """Forgets rows that a process had begun to write when it died: they have no tag, which
+        comes last."""
+        super()._sync_metadata_from_transfer_queue()
+        for partition_id, rows in self.partitions.items():
+            ended = self.finished_keys[partition_id] | self.failure_keys[partition_id]
+            begun = [key for key, tag in rows.items() if not tag and key.split("_")[0] in ended]
+            for key in begun:
+                del rows[key]
+            if begun:
+                transfer_queue.kv_clear(keys=begun, partition_id=partition_id)
+
     def _wait_for_next_poll(self, partition_id: str, last_debug_time: float) -> float:
         self._on_poll()
         waited: float = super()._wait_for_next_poll(partition_id, last_debug_time)
@@ -93,8 +105,8 @@ class Buffer(ReplayBuffer):  # type: ignore[misc]
         return sum(rewards) / len(rewards)
 
 
-def fetched(keys: list[str], partition_id: str) -> dict[str, Record]:
-    """The records of rows, by their keys."""
+def fetched(keys: list[str], partition_id: str, name: str = RECORD) -> dict[str, Record]:
+    """The records of rows, or another of their extra fields, by their keys."""
     if not keys:
         return {}
     data = transfer_queue.kv_batch_get(
@@ -102,4 +114,4 @@ def fetched(keys: list[str], partition_id: str) -> dict[str, Record]:
     )
     # Depending on the store, an element comes as it is or in a wrapping.
     fields = (getattr(one, "data", one) for one in list(data["extra_fields"]))
-    return {key: one[RECORD] for key, one in zip(keys, fields, strict=True)}
+    return {key: one[name] for key, one in zip(keys, fields, strict=True)}

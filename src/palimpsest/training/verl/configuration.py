@@ -20,6 +20,7 @@ from palimpsest.training.verl.carried import packed
 from palimpsest.training.verl.mapping import PLUGIN, Setting, settings
 from palimpsest.training.verl.unheld import refuse
 from palimpsest.training.verl.version import check_version
+from palimpsest.training.verl.written import log_file
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -62,11 +63,6 @@ def external_modules() -> str:
     """What every process of verl imports: our plugin, after what is named already."""
     named = [one for one in os.environ.get(_MODULES, "").split(",") if one]
     return ",".join(dict.fromkeys((*named, PLUGIN)))
-
-
-def log_file(run: Path, started_at: int) -> Path:
-    """verl's log of one stretch of a run, since it begins each anew."""
-    return run / "log" / f"after-{started_at}.jsonl"
 
 
 def _defaults() -> DictConfig:

@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 
 from palimpsest.training.lora import LAYERS
 from palimpsest.training.recipe import ClusterPart, Recipe
+from palimpsest.training.verl.written import written_folder
 
 PLUGIN = "palimpsest.training.verl.plugin"
 CHECKPOINTS = "checkpoints"
-WRITTEN = "written"
 TRAINING_ROWS = "questions/train.jsonl"
 HELD_OUT_ROWS = "questions/held-out.jsonl"
 
@@ -253,8 +253,8 @@ def _log(recipe: Recipe, run: Path) -> Iterator[Setting]:
     yield Setting("trainer.logger", ["console", "file", *recipe.log.to], ("log.to",))
     if recipe.log.rollouts != "none":
         origin = ("log.rollouts",)
-        yield Setting("trainer.rollout_data_dir", str(run / WRITTEN / "training"), origin)
-        yield Setting("trainer.validation_data_dir", str(run / WRITTEN / "held-out"), origin)
+        yield Setting("trainer.rollout_data_dir", str(written_folder(run, "step")), origin)
+        yield Setting("trainer.validation_data_dir", str(written_folder(run, "held-out")), origin)
 
 
 def _overrides(table: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any, Any, bool]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from verl.experimental.agent_loop.agent_loop import AgentLoopMetrics, AgentLoopOutput
@@ -12,9 +12,13 @@ from palimpsest.training.crediting import reward_of
 from palimpsest.training.rollout import Conversation, Rollout
 from palimpsest.training.verl.records import Row, rows_of
 from palimpsest.training.verl.served import ServedModel, picture
+from palimpsest.training.verl.written import RECORD as WRITTEN_RECORD
+from palimpsest.training.verl.written import record_text
 
 RECORD = "palimpsest"
 """Where the record of a row stands in verl's `extra_fields`."""
+TOLD = "reward_extra_info"
+"""Where what is written down with a rollout stands there."""
 _EMPTY = 127
 """Tokens of the prompt of a row that nothing is learnt from: as many as verl's own have."""
 
@@ -28,13 +32,14 @@ def outputs_of(
         step: Of the trainer, for a rollout without an answer of a server.
         end: A token for a row that nothing is learnt from.
     """
+    rows = rows_of(rollout)
     whole = {
-        "reward_extra_info": _told(rollout),
+        TOLD: _told(rollout, rows),
         "min_global_steps": min(model.versions, default=step),
         "max_global_steps": max(model.versions, default=step),
     }
     reward = _number(reward_of(rollout, weights))
-    return [_output(row, reward, whole, model.seconds, end) for row in rows_of(rollout)]
+    return [_output(row, reward, whole, model.seconds, end) for row in rows]
 
 
 def _output(
@@ -56,10 +61,16 @@ def _output(
     )
 
 
-def _told(rollout: Rollout) -> dict[str, float]:
-    """What verl's evaluation averages, by name."""
-    scores = {task: _number(score) for task, score in rollout.scores.items()}
-    return {**scores, "failed": float(bool(rollout.failure)), "nodes": float(rollout.nodes)}
+def _told(rollout: Rollout, rows: Sequence[Row]) -> dict[str, float | str]:
+    """What verl's evaluation writes down with a rollout, by name; it averages the numbers."""
+    return {
+        **{task: _number(score) for task, score in rollout.scores.items()},
+        "failed": float(bool(rollout.failure)),
+        "nodes": float(rollout.nodes),
+        WRITTEN_RECORD: record_text(
+            rollout.answer, rollout.failure, [dict(row.record) for row in rows]
+        ),
+    }
 
 
 def _number(score: float) -> float:

@@ -39,7 +39,6 @@ from palimpsest.training.verl.configuration import (
     VERL_FILE,
     compose,
     external_modules,
-    log_file,
     write,
 )
 from palimpsest.training.verl.mapping import (
@@ -48,6 +47,7 @@ from palimpsest.training.verl.mapping import (
     PLUGIN,
     TRAINING_ROWS,
 )
+from palimpsest.training.verl.written import log_file
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

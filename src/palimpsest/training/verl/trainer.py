@@ -14,12 +14,13 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.metric import reduce_metrics
 from verl.utils.py_functional import rename_dict
 
-from palimpsest.errors import ModelError
 from palimpsest.training.crediting import reward_of
+from palimpsest.training.gathering import check_some_came_out
 from palimpsest.training.verl.buffer import Buffer, fetched
 from palimpsest.training.verl.carried import unpacked
 from palimpsest.training.verl.dealing import dealt
 from palimpsest.training.verl.loop import NAME
+from palimpsest.training.verl.outputs import TOLD
 from palimpsest.training.verl.records import Record, Session, advantages_of, sessions_of
 
 
@@ -35,6 +36,8 @@ class Trainer(PPOTrainerSync):  # type: ignore[misc]
         self._recipe = unpacked(config)
         self._records: dict[str, Record] = {}
         """Of the step's rows, by their keys."""
+        self._advantages: dict[str, float] = {}
+        """Of the same rows."""
         self._updates = self._recipe.batch.updates
         with open_dict(config):
             # The name picks the buffer, too.
@@ -75,7 +78,7 @@ class Trainer(PPOTrainerSync):  # type: ignore[misc]
         rows by update and by GPU."""
         self._records = fetched(list(batch.keys), batch.partition_id)
         sessions = sessions_of(self._records)
-        _check(sessions)
+        check_some_came_out([session.rollout for session in sessions])
         metrics.update(_told([*sessions, *self.replay_buffer.left_out], self._recipe.weights))
         self._updates = max(1, min(self._recipe.batch.updates, self._learnt))
         batch = super()._balance_batch(batch, metrics, *args, **kwargs)
@@ -96,6 +99,7 @@ class Trainer(PPOTrainerSync):  # type: ignore[misc]
     def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:  # noqa: ANN401
         """The advantages of rollouts, spread to their conversations and these to their tokens."""
         advantages = advantages_of(sessions_of(self._records), self._recipe)
+        self._advantages = advantages
         data = transfer_queue.kv_batch_get(
             keys=batch.keys, partition_id=batch.partition_id, select_fields=["response_mask"]
         )
@@ -138,22 +142,30 @@ class Trainer(PPOTrainerSync):  # type: ignore[misc]
         metrics.update(reduce_metrics(told))
         return batch
 
+    def _dump_generations(
+        self,
+        inputs: Any,  # noqa: ANN401
+        outputs: Any,  # noqa: ANN401
+        gts: Any,  # noqa: ANN401
+        scores: Any,  # noqa: ANN401
+        reward_extra_infos_dict: dict[str, list[Any]],
+        dump_path: str,
+    ) -> None:
+        """Keeps with what was learnt from what verl keeps with held-out rollouts alone, and its
+        advantages."""
+        columns = dict(reward_extra_infos_dict)
+        if dump_path == self.config.trainer.rollout_data_dir:
+            keys = columns["uid"]
+            told = fetched([key for key in keys if key in self._records], "train", TOLD)
+            names = dict.fromkeys(name for one in told.values() for name in one)
+            columns |= {name: [told.get(key, {}).get(name) for key in keys] for name in names}
+            columns["advantage"] = [self._advantages.get(key) for key in keys]
+        super()._dump_generations(inputs, outputs, gts, scores, columns, dump_path)
+
     @property
     def _learnt(self) -> int:
         """Rows of the step with tokens to learn from."""
         return sum(1 for record in self._records.values() if record.get("tokens"))
-
-
-def _check(sessions: list[Session]) -> None:
-    """Raises `ModelError` where every rollout of a step failed for a reason that the policy has
-    no part in."""
-    if any(not one.rollout.failure or one.rollout.conversations for one in sessions):
-        return
-    first = sessions[0].rollout
-    raise ModelError(
-        f"all {len(sessions)} rollouts of a step failed; the first: {first.failure}",
-        hint="the last checkpoint stands: mend the cause and resume",
-    )
 
 
 def _told(sessions: list[Session], weights: dict[str, float]) -> dict[str, float]:
@@ -168,5 +180,6 @@ def _told(sessions: list[Session], weights: dict[str, float]) -> dict[str, float
     told["palimpsest/failed"] = [float(bool(one.failure)) for one in rollouts]
     told["palimpsest/conversations"] = [float(len(one.conversations)) for one in rollouts]
     told["palimpsest/nodes"] = [float(one.nodes) for one in rollouts]
+    told["palimpsest/rollouts"] = [float(len(rollouts))]
     known = {name: [value for value in values if value == value] for name, values in told.items()}
     return {name: sum(values) / len(values) for name, values in known.items() if values}

@@ -62,7 +62,7 @@ _UNHELD: dict[str, tuple[Callable[[Recipe], bool], str]] = {
     ),
     "log.curves": (
         lambda recipe: recipe.log.curves,
-        "verl draws none; TensorBoard shows the log",
+        "verl draws none; palimpsest view and TensorBoard show the log",
     ),
 }
 

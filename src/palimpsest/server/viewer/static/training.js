@@ -110,7 +110,7 @@ class Rollouts {
     },
     h("summary", {},
       h("span.role", {}, one.reward === null ? "–" : number(one.reward)),
-      h("span.turn-place", { dir: "auto" }, one.failure || one.answer || "(no answer)"),
+      h("span.turn-place", { dir: "auto" }, one.failure || one.answer || (one.expected ? `wanted: ${one.expected.join(" | ")}` : "(no answer)")),
       h("span.turn-cost", {}, `group ${one.group}, number ${one.number}, ${counted(one.conversations, "conversation")}`),
       one.failure && h("span.tag.warn", {}, "failed"), one.dropped && h("span.tag", {}, "left out")),
     body);
@@ -119,9 +119,10 @@ class Rollouts {
 }
 
 function conversations(told) {
-  return told.conversations.map((one) => [
-    h("h4", {}, [one.role, one.task].filter(Boolean).join(", ")),
-    facts(`${whole(one.prompt_tokens ?? 0)} in`, `${whole(one.tokens ?? 0)} out`, one.finish, one.advantage !== null && `advantage ${number(one.advantage)}`, one.trained === false && "not trained on"),
+  return told.conversations.map((one, place) => [
+    h("h4", {}, [one.role ?? `conversation ${place + 1}`, one.task].filter(Boolean).join(", ")),
+    facts(one.prompt_tokens !== null && `${whole(one.prompt_tokens)} in`, one.tokens !== null && `${whole(one.tokens)} out`, one.finish, one.advantage !== null && `advantage ${number(one.advantage)}`, one.trained === false && "not trained on"),
     said(one.text || "(nothing)", "pre.said"),
+    one.prompt && h("details", {}, h("summary", {}, "prompt"), said(one.prompt, "pre.said")),
   ]);
 }
