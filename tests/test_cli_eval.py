@@ -73,6 +73,22 @@ def test_a_run_is_a_folder_and_its_summary_is_printed(desk):
     assert chats(desk) == asked
 
 
+def test_lines_of_a_runs_memories_are_found_in_what_was_read(desk):
+    evaluate(desk, "--reader", "memagent", "--limit", 1)
+    folder = only_run(desk).folder
+    [reading] = (folder / "readings").iterdir()
+    assert "without the source" not in desk.call("blame", str(reading)).err
+    assert len(list((folder / "sources").iterdir())) == 1
+
+
+def test_a_run_keeps_no_sources_where_it_is_told_so(desk):
+    evaluate(desk, "--reader", "memagent", "--limit", 1, "--no-sources")
+    folder = only_run(desk).folder
+    assert not (folder / "sources").exists()
+    [reading] = (folder / "readings").iterdir()
+    assert "without the source" in desk.call("blame", str(reading)).err
+
+
 def test_json_holds_the_summary(desk):
     told = json.loads(evaluate(desk, "--json", "--quiet", "--out", "out").out)
     assert (told["run"], told["capped"], told["task"]) == ("out", False, "hotpotqa")

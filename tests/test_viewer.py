@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
@@ -12,21 +13,21 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the `serve` extra")
 
-from fastapi.testclient import TestClient
-
+from palimpsest.asking import kept_reading
 from palimpsest.cli import view as view_module
 from palimpsest.memory.reading import Reading
-from palimpsest.memory.store import load_reading
+from palimpsest.memory.store import ReadingStore, load_reading
 from palimpsest.models.scripted import ScriptedModel
+from palimpsest.readers.registry import build_reader
 from palimpsest.remembering import SavedMemory
-from palimpsest.server.app import create_app
 from palimpsest.server.config import ApiKey
 from palimpsest.server.viewer.library import Library
 from palimpsest.server.viewer.playground import safe_name
 from palimpsest.server.viewer.serving import assets
 from palimpsest.server.viewer.sources import BLOCK, block_starts
-from palimpsest.server.viewer.viewing import ViewerConfig
 from palimpsest.settings import ModelSettings
+from palimpsest.sources import Source
+from viewer_pages import API, Page, opened
 from viewer_samples import (
     IMAGE,
     QUESTION,
@@ -35,53 +36,15 @@ from viewer_samples import (
     write_large,
     write_reading,
     write_samples,
+    write_source,
 )
 
-API = "/viewer/api"
 NAMED = ModelSettings(name="scripted")
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
     return write_samples(tmp_path_factory.mktemp("samples"), items=30)
-
-
-class Page:
-    """The page's view of a server."""
-
-    def __init__(self, client: TestClient) -> None:
-        self.client = client
-
-    def get(self, path: str, **query):
-        response = self.client.get(f"{API}/{path}", params=query)
-        assert response.status_code == 200, response.text
-        return response.json()
-
-    def status(self, path: str, **query) -> int:
-        return self.client.get(f"{API}/{path}", params=query).status_code
-
-    def ids(self, kind: str) -> dict[str, str]:
-        entries = self.get("entries")["entries"]
-        return {entry["name"]: entry["id"] for entry in entries if entry["kind"] == kind}
-
-    def reading(self, reader: str) -> dict:
-        entries = self.get("entries")["entries"]
-        found = next(one["id"] for one in entries if one.get("reader") == reader)
-        return self.get(f"readings/{found}")
-
-    def citations(self, id: str) -> dict:
-        while (told := self.get(f"readings/{id}/citations"))["state"] == "working":
-            pass
-        return told
-
-
-def opened(tmp_path: Path, shown: Path | tuple[Path, ...], **settings) -> TestClient:
-    model = settings.pop("model", None)
-    folders = (shown,) if isinstance(shown, Path) else shown
-    config = ViewerConfig(
-        shown=folders, state_folder=tmp_path / "state", readings=tmp_path / "asked", **settings
-    )
-    return TestClient(create_app(config, model=model), base_url="http://127.0.0.1")
 
 
 @pytest.fixture
@@ -180,6 +143,17 @@ def test_a_step_is_shown_with_its_lines(page):
     assert page.status(f"readings/{told['id']}/diff", version=0, against=-1) == 400
 
 
+def test_a_draft_that_says_the_same_again_changes_nothing(tmp_path):
+    model = ScriptedModel(lambda messages, _: "The same as before.")
+    reader = build_reader("memagent", {"chunk_tokens": 200})
+    source = Source.from_text((write_source(tmp_path / "coast.txt")).read_text())
+    reading = kept_reading(ReadingStore(tmp_path / "kept"), reader, source, "Who?", model)
+    assert len(asyncio.run(reading).memories) == 12
+    with opened(tmp_path, tmp_path / "kept") as client:
+        steps = Page(client).reading("memagent")["steps"]
+    assert [step["changed"] for step in steps] == [True, *[False] * 11]
+
+
 def test_the_page_is_drawn_at_any_budget_with_the_lines_in_its_boxes(page):
     told = page.reading("memocr")
     version = told["memory_version"]
@@ -261,56 +235,6 @@ def test_the_prompt_of_every_call_is_made_again_to_the_letter(page):
             assert "Who" in parts[-1]["text"]
             assert made["request"]
         assert page.status(f"readings/{told['id']}/turns/{number + 1}") == 400
-
-
-def test_without_its_source_a_reading_is_shown_all_the_same(made, tmp_path):
-    copy = tmp_path / "copy"
-    folder = next(iter((made / "readings").glob("*")))
-    for one in (made / "readings").glob("*"):
-        if load_reading(one).header.reader == "memocr":
-            folder = one
-    shutil.copytree(folder, copy / "reading")
-    file = copy / "reading" / "reading.jsonl"
-    file.write_text(file.read_text().replace(str(made / "source"), str(tmp_path / "gone")))
-    with opened(tmp_path, copy) as client:
-        page = Page(client)
-        told = page.reading("memocr")
-        source = page.get(f"readings/{told['id']}/source")
-        assert not source["at_hand"]
-        assert "coast.txt" in source["why"]
-        cited = page.citations(told["id"])
-        assert (cited["source"], cited["lines"][-1]["chunk"]) == (False, 11)
-        turns = [page.get(f"readings/{told['id']}/turns/{n}") for n in (0, len(told["turns"]) - 1)]
-        assert "not at hand" in turns[0]["why"]
-        assert turns[1]["messages"][0]["parts"][0]["type"] == "image"
-        assert page.status(f"readings/{told['id']}/source/text", start=0, end=1) == 400
-
-
-def test_a_source_that_moved_is_found_where_it_is_said_to_be(made, tmp_path):
-    elsewhere = tmp_path / "elsewhere" / "coast.txt"
-    elsewhere.parent.mkdir()
-    shutil.copy(made / "source" / "coast.txt", elsewhere)
-    write_reading(tmp_path / "readings", [elsewhere])
-    elsewhere.rename(tmp_path / "moved.txt")
-    with opened(tmp_path, tmp_path / "readings") as client:
-        page = Page(client)
-        assert not page.get(f"readings/{page.reading('memocr')['id']}/source")["at_hand"]
-    # The name is part of what was read: another one is another source.
-    (tmp_path / "moved.txt").rename(elsewhere)
-    with opened(tmp_path, tmp_path / "readings", sources=(elsewhere,)) as client:
-        page = Page(client)
-        assert page.get(f"readings/{page.reading('memocr')['id']}/source")["at_hand"]
-
-
-def test_a_changed_document_is_not_shown_as_the_source(tmp_path):
-    write_samples(tmp_path / "made", items=1)
-    with (tmp_path / "made" / "source" / "coast.txt").open("a") as file:
-        file.write("More.")
-    with opened(tmp_path, tmp_path / "made") as client:
-        page = Page(client)
-        told = page.get(f"readings/{page.reading('memocr')['id']}/source")
-    assert not told["at_hand"]
-    assert "changed" in told["why"]
 
 
 def test_a_reading_under_way_is_followed_line_by_line(made, tmp_path):

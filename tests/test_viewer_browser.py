@@ -25,7 +25,14 @@ from palimpsest.server.state import ServerState
 from palimpsest.server.viewer.viewing import ViewerConfig
 from palimpsest.settings import ModelSettings
 from sample_runs import write_run
-from viewer_samples import IMAGE, QUESTION, keeper, write_large, write_samples
+from viewer_samples import (
+    IMAGE,
+    QUESTION,
+    keeper,
+    write_evaluation,
+    write_large,
+    write_samples,
+)
 
 CHROMIUM = os.environ.get("PALIMPSEST_CHROMIUM") or shutil.which("chromium")
 PATIENCE_MS = int(os.environ.get("PALIMPSEST_BROWSER_PATIENCE_S", "20")) * 1000
@@ -56,6 +63,7 @@ def shown(tmp_path_factory) -> Path:
     folder = write_samples(tmp_path_factory.mktemp("shown"), items=10)
     write_run(folder / "runs" / "large", "memocr", 1000, readings=False)
     write_large(folder / "large")
+    write_evaluation(folder / "runs" / "kept")
     return folder
 
 
@@ -129,7 +137,7 @@ def no_sideways_scrolling(page: Page) -> bool:
 
 
 def test_everything_is_listed_and_filtered(desktop):
-    expect(desktop.locator("a.card")).to_have_count(7)
+    expect(desktop.locator("a.card")).to_have_count(8)
     desktop.keyboard.press("/")
     desktop.keyboard.type("training")
     expect(desktop.locator("a.card")).to_have_count(1)
@@ -200,8 +208,12 @@ def test_a_line_on_the_page_lights_up_with_its_passage(desktop):
     expect(desktop.locator("mark.passage").first).to_be_attached()
     desktop.keyboard.press("p")
     box = desktop.locator('.boxes rect[data-line="5"]').first
+    expect(box).to_be_visible()
+    height = "document.documentElement.scrollHeight"
+    before = desktop.evaluate(height)
     box.hover()
     expect(box).to_have_class("lit")
+    assert desktop.evaluate(height) == before, "the page moves under the pointer"
     expect(desktop.locator(".page-line .quote")).to_contain_text("The keeper of tower 3")
     expect(desktop.locator("mark.passage.lit")).to_have_text(
         "The keeper of tower 3 is Jon Castell."
@@ -241,6 +253,7 @@ def test_a_run_of_a_thousand_items_is_sorted_filtered_and_paged(desktop):
     rows = desktop.locator("tr.item")
     expect(rows).to_have_count(100)
     expect(desktop.locator(".told")).to_have_text("4,000 of 4,000")
+    expect(rows.first).to_contain_text("Where is the lamp of tower 0? <b>Not bold</b>")
     desktop.get_by_role("button", name="wrong").click()
     expect(desktop.locator(".told")).not_to_have_text("4,000 of 4,000")
     desktop.get_by_label("budget").select_option("16")
@@ -260,6 +273,15 @@ def test_an_item_opens_its_reading(desktop):
     desktop.get_by_role("link", name="Open the reading").click()
     expect(desktop.locator("h1.question")).to_contain_text("<b>Not bold</b>")
     expect(desktop.locator(".source")).to_contain_text("not at hand")
+
+
+def test_a_citation_of_an_evaluation_leads_into_its_context(desktop):
+    desktop.locator("a.card", has_text="runs/kept").click()
+    desktop.locator("tr.item").first.get_by_role("button").click()
+    desktop.get_by_role("link", name="Open the reading").click()
+    desktop.locator(".memory .cite:not(.chunk)").first.click()
+    expect(desktop.locator("mark.lit").first).to_be_in_viewport(ratio=0.9)
+    expect(desktop.locator("mark.lit").first).to_contain_text("The keeper of tower")
 
 
 def test_a_training_run_has_curves_and_rollouts(desktop):
@@ -290,7 +312,7 @@ def test_it_is_read_on_a_phone(browser, url):
         expect(page.locator(".source")).to_be_hidden()
         expect(page.locator(".answer .cite").first).to_be_visible()
         page.locator(".answer .cite").first.click()
-        expect(page.locator("mark.passage.lit")).to_be_in_viewport()
+        expect(page.locator("mark.passage.lit")).to_be_in_viewport(ratio=0.9)
         page.goto(f"{url}/viewer/")
         page.locator("a.card", has_text="runs/large").click()
         expect(page.locator("tr.item")).to_have_count(100)

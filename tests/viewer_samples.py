@@ -9,11 +9,14 @@ import asyncio
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 
 from palimpsest.asking import kept_reading
+from palimpsest.datasets.item import Item, Passage
+from palimpsest.evals.job import configure
+from palimpsest.evals.runner import evaluate
 from palimpsest.memory.reading import ChunkRead, End, Header, MemoryVersion, Reading, Span
 from palimpsest.memory.store import ReadingStore
 from palimpsest.models.model import Completion, Message, Sampling, Usage
@@ -123,6 +126,37 @@ def write_large(folder: Path, *, characters: int = 16_000_000, chunks: int = 800
         reading.add(ChunkRead(chunk=chunk, memory=chunk))
     reading.add(End(status="answered"))
     (folder / "reading.jsonl").write_text("".join(f"{one}\n" for one in reading.to_lines()))
+    return folder
+
+
+def towers_item(number: int) -> Item:
+    """A question about some of the towers; the context is the same for every number."""
+    fact = "The keeper of tower {} is {}. "
+    return Item(
+        task="towers",
+        id=f"tower-{number}",
+        question=f"Who keeps tower {number}?",
+        answers=(_NAMES[number],),
+        documents=tuple(
+            Passage(title=f"Tower {tower}", text=fact.format(tower, _NAMES[tower]) * 20)
+            for tower in range(6)
+        ),
+    )
+
+
+def write_evaluation(folder: Path, **options: bool) -> Path:
+    """A run of two items with the same context, which is in no file."""
+
+    async def items() -> AsyncIterator[tuple[int | None, Item]]:
+        for number in range(2):
+            yield None, towers_item(number)
+
+    reader = build_reader("memocr", {"chunk_tokens": 200, "budgets": (256, 64)})
+    plan = configure(
+        task="towers", data="", name="memocr", reader=reader, model="scripted", metrics=("f1",)
+    )
+    model = ScriptedModel(keeper)
+    asyncio.run(evaluate(items(), reader, model, folder, plan, concurrency=2, **options))
     return folder
 
 

@@ -80,6 +80,7 @@ class _Go:
     engine: EngineName
     ray_address: str | None
     retry_failed: bool
+    keep_sources: bool
     quiet: bool
 
 
@@ -99,6 +100,7 @@ def evaluate_command(
     out: Path | None = None,
     resume: Path | None = None,
     retry_failed: Annotated[bool, Parameter(negative=())] = False,
+    no_sources: Annotated[bool, Parameter(negative=())] = False,
     engine: EngineName = "local",
     ray_address: str | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative=())] = False,
@@ -132,6 +134,8 @@ def evaluate_command(
         Folder of a run to go on with; its task, reader and model are known.
     retry_failed
         Read again what failed before.
+    no_sources
+        Do not keep what is read in the run's folder, where the viewer finds it.
     engine
         Read in this process, or on a Ray cluster: one of this machine, or --ray-address.
     ray_address
@@ -145,7 +149,7 @@ def evaluate_command(
         raise InputError("--ray-address is for --engine ray", hint="add --engine ray")
     asked = _Asked(task, data, lengths, budgets, limit, seeds, out)
     plan = _resumed(resume, asked, reading, model) if resume else _planned(asked, reading, model)
-    go = _Go(caps, prices, engine, ray_address, retry_failed, quiet)
+    go = _Go(caps, prices, engine, ray_address, retry_failed, not no_sources, quiet)
     done = run_async(_evaluated(plan, go))
     _print(done, as_json=as_json)
     _say_ending(plan, done)
@@ -216,7 +220,7 @@ async def _evaluated(plan: _Plan, go: _Go) -> Evaluated:
                     items, plan.reader, plan.model, plan.folder, plan.config,
                     engine=engine, concurrency=_at_once(plan.settings), price=price,
                     caps=go.caps.caps(price), retry_failed=go.retry_failed,
-                    on_result=board.result,
+                    keep_sources=go.keep_sources, on_result=board.result,
                 )  # fmt: skip
     finally:
         await plan.model.aclose()

@@ -78,8 +78,9 @@ def blame(
     as_json
         Print as JSON; chunks count from 0 there.
     """
-    reading = open_stored(name, readings).reading
-    found = source_of(reading, source, _note)
+    stored = open_stored(name, readings)
+    reading = stored.reading
+    found = source_of(stored, source, _note)
     cited = {line.line: line for line in citations(reading, found).lines} if found else {}
     rows = [_blamed(reading, one, cited.get(one.line)) for one in origins(reading)]
     if as_json:
@@ -123,9 +124,10 @@ def lost(
     """
     if not words_of(fact).all:
         raise InputError("the fact has no words", hint='palimpsest lost READING "some words"')
-    reading = open_stored(name, readings).reading
+    stored = open_stored(name, readings)
+    reading = stored.reading
     found = traces(reading, fact)
-    origin = None if found else source_of(reading, source, _note)
+    origin = None if found else source_of(stored, source, _note)
     standing = holding_line(reading.memory, fact)
     stood = passages(reading, origin, fact) if origin else []
     if as_json:

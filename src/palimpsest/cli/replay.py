@@ -73,7 +73,7 @@ def replay(
     """
     stored = open_stored(name, readings)
     kept = records_before(stored.reading, from_chunk - 1)
-    found = required_source(stored.reading, source)
+    found = required_source(stored, source)
     store = ReadingStore(readings or default_readings_folder())
     title = f"{_name_of(stored.folder)} from chunk {from_chunk}"
     reader = _reader(reading, stored.reading.header)

@@ -10,6 +10,7 @@ from palimpsest.asking import default_readings_folder
 from palimpsest.errors import InputError
 from palimpsest.memory.citations import open_as_read
 from palimpsest.memory.reading import Reading
+from palimpsest.memory.source_store import SourceStore
 from palimpsest.memory.store import ReadingStore, load_reading
 from palimpsest.sources import Source
 
@@ -28,25 +29,30 @@ def open_stored(name: str, readings: Path | None) -> Stored:
 
 
 def source_of(
-    reading: Reading, given: Sequence[Path], on_missing: Callable[[str], None]
+    stored: Stored, given: Sequence[Path], on_missing: Callable[[str], None]
 ) -> Source | None:
-    """The source that was read: what is given, else the documents where they were.
+    """The source that was read: what is given, else where `required_source` finds it.
 
     Raises `InputError` when what is given is another source. A source that is not found again is
     told `on_missing`, and None is returned.
     """
     if given:
-        return required_source(reading, given)
+        return required_source(stored, given)
     try:
-        return required_source(reading, given)
+        return required_source(stored, given)
     except InputError as error:
         on_missing(f"without the source: {error}")
         return None
 
 
-def required_source(reading: Reading, given: Sequence[Path]) -> Source:
-    """The source that was read. Raises `InputError` when it is not found or is another one."""
-    return open_as_read(reading, given or _paths(reading))
+def required_source(stored: Stored, given: Sequence[Path]) -> Source:
+    """The source that was read: what is given, what was kept beside the reading, or the documents
+    where they were. Raises `InputError` when it is not found or is another one."""
+    reading = stored.reading
+    if given:
+        return open_as_read(reading, given)
+    kept = SourceStore.beside(stored.folder.resolve().parent)
+    return kept.open(reading) if kept.holds(reading) else open_as_read(reading, _paths(reading))
 
 
 def _paths(reading: Reading) -> list[str]:

@@ -62,7 +62,7 @@ async def read_job(
             on_start(reading)
 
     try:
-        source, question = _source(job), _writable(job.item.question)
+        source, question = source_of(job), _writable(job.item.question)
         if found := store.answered(job.reader.key(source, question, model)):
             begun.append(Kept(found[0], found[1].name))
         else:
@@ -85,8 +85,8 @@ def failed_result(job: Job, reason: str, error: Exception, *begun: Kept) -> Item
     return _result(job, end, begun[-1] if begun else None)
 
 
-def _source(job: Job) -> Source:
-    """What is read; the closed book needs no context."""
+def source_of(job: Job) -> Source:
+    """What is read; the closed book needs no context. Raises `InputError` where there is none."""
     if isinstance(job.reader, ClosedBook) and not job.item.documents:
         return Source.from_text(_writable(job.item.question))
     return job.item.source()

@@ -3,6 +3,7 @@
     RUN/run.json         what was asked: `RunConfig`
     RUN/results.jsonl    a line for each item, length and seed as soon as it ends: `ItemResult`
     RUN/readings/        the reading of each, for `palimpsest show`
+    RUN/sources/         what was read, by its hash, unless it was not to be kept
 
 A later line with the same key stands for an earlier one, which was a failure tried again.
 """

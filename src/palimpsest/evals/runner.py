@@ -20,9 +20,11 @@ from palimpsest.datasets.item import Item
 from palimpsest.errors import CapReached
 from palimpsest.evals.engines import Engine, LocalEngine
 from palimpsest.evals.job import Job, make_job
+from palimpsest.evals.outcome import source_of
 from palimpsest.evals.recording import Recording
 from palimpsest.evals.run import ItemResult, Run, RunConfig, load_run
 from palimpsest.evals.spending import Ledger, taken_by
+from palimpsest.memory.source_store import SourceStore
 from palimpsest.models.caps import Caps
 from palimpsest.models.model import Model
 from palimpsest.models.prices import Price
@@ -53,6 +55,7 @@ async def evaluate(
     price: Price | None = None,
     caps: Caps | None = None,
     retry_failed: bool = False,
+    keep_sources: bool = True,
     on_result: OnResult | None = None,
 ) -> Evaluated:
     """Reads every item at every seed of `config` and keeps the run in `folder`.
@@ -60,7 +63,8 @@ async def evaluate(
     `concurrency` is the most items that are read side by side; an `engine` has its own. `caps`
     are for the whole run: when one is reached no further item is begun, and those that are being
     read share what is left. Items that were not read then have no result. A reading that fails is
-    a result with scores of 0, and is read again only with `retry_failed`.
+    a result with scores of 0, and is read again only with `retry_failed`. With `keep_sources` what
+    was read is kept in the folder too, each context once: some 6 MB for 4 million tokens.
 
     Raises `ConfigurationError` if the folder holds another run or another process writes it, and
     whatever `items` raises.
@@ -68,7 +72,8 @@ async def evaluate(
     reading = engine or LocalEngine(model, at_once=concurrency)
     with Recording(folder, config) as recording:
         ledger = _ledger(caps, recording)
-        session = _Session(reader, config, recording, reading, ledger, price, on_result)
+        sources = SourceStore.beside(recording.readings) if keep_sources else None
+        session = _Session(reader, config, recording, sources, reading, ledger, price, on_result)
         await session.run(items, retry_failed=retry_failed)
     return Evaluated(load_run(folder), session.capped)
 
@@ -77,13 +82,15 @@ class _Session:
     """One go of a run."""
 
     def __init__(
-        self, reader: Reader, config: RunConfig, recording: Recording, engine: Engine,
-        ledger: Ledger | None, price: Price | None, on_result: OnResult | None,
+        self, reader: Reader, config: RunConfig, recording: Recording,
+        sources: SourceStore | None, engine: Engine, ledger: Ledger | None, price: Price | None,
+        on_result: OnResult | None,
     ) -> None:  # fmt: skip
         self.capped = False
         self._reader = reader
         self._config = config
         self._recording = recording
+        self._sources = sources
         self._engine = engine
         self._ledger = ledger
         self._price = price
@@ -117,6 +124,8 @@ class _Session:
     async def _read(self, job: Job) -> None:
         try:
             result = await self._engine.read(job, self._recording.folder, self._ledger)
+            if self._sources and result.reading:
+                await asyncio.to_thread(_keep_source, job, self._sources)
         finally:
             self._slots.release()
         if self._ledger:
@@ -132,6 +141,10 @@ class _Session:
 
 
 _OF_THE_RUN = "the cap is the run's"
+
+
+def _keep_source(job: Job, sources: SourceStore) -> None:
+    sources.keep(source_of(job))
 
 
 def _ledger(caps: Caps | None, recording: Recording) -> Ledger | None:

@@ -112,7 +112,11 @@ def check_source(reading: Reading, source: Source) -> None:
 
 def open_as_read(reading: Reading, paths: Sequence[str | Path]) -> Source:
     """The source that was read, out of its files. Raises `InputError` for any other."""
-    source = open_source(paths)
+    return as_read(reading, open_source(paths))
+
+
+def as_read(reading: Reading, source: Source) -> Source:
+    """A source as it was laid out when it was read. Raises `InputError` for another one."""
     if len(source.text) != reading.header.characters:
         # A memory that grows gives a single document a heading too.
         named = [(document.name, document.text) for document in source.documents]

@@ -75,9 +75,14 @@ class ServerState:
         """Where everything is kept that outlives the process."""
         return self._folder
 
+    @property
+    def callers_folder(self) -> Path:
+        """What callers have, a folder each."""
+        return self._folder / "callers"
+
     def caller_folder(self, caller: Caller) -> Path:
         """What is one caller's alone; the id of a key cannot lead out of it."""
-        return self._folder / "callers" / caller.id
+        return self.callers_folder / caller.id
 
     def readings(self, caller: Caller) -> ReadingStore:
         """The caller's own readings."""

@@ -13,6 +13,7 @@ from palimpsest.memory.reading import Answer, ChunkRead, Header, PageRecord, Rea
 from palimpsest.models.model import Completion, FinishReason, Model, Usage
 from palimpsest.readers.answers import parse_answer
 from palimpsest.readers.baseline import Baseline
+from palimpsest.server.gateway import CLIENTS_OWN
 from palimpsest.server.gateway.annotations import annotate
 from palimpsest.server.gateway.conversation import Entry, Json
 from palimpsest.server.gateway.extension import FIELD
@@ -24,9 +25,6 @@ from palimpsest.server.gateway.upstream import Answering
 from palimpsest.server.metrics import Metrics
 from palimpsest.server.tracing import reading_span
 from palimpsest.sources import Source
-
-_PROMPT = "gateway"
-"""Stands in a reading for the wording of a turn that was the client's own request."""
 
 ANSWERING = "answering"
 """Said when all is read."""
@@ -179,7 +177,7 @@ class _Final:
         session.record(
             Turn(
                 role="final" if page is None else "read",
-                prompt=_PROMPT,
+                prompt=CLIENTS_OWN,
                 request=_request_hash(self._request),
                 memory=session.reading.memory_version,
                 page=page,

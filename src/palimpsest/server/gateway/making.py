@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from palimpsest.asking import both
 from palimpsest.errors import CapReached, PalimpsestError
 from palimpsest.memory.reading import End, Header, OnEvent, Reading, Record
+from palimpsest.memory.source_store import SourceStore
 from palimpsest.memory.store import Journal, ReadingStore
 from palimpsest.models.caps import Allowance, Caps
 from palimpsest.models.model import Model
@@ -25,9 +24,6 @@ from palimpsest.readers.reader import Reader, Session, joined
 from palimpsest.server.gateway.extension import MemoryFor
 from palimpsest.server.gateway.reuse import Beginnings, Begun, Found, chain_of, making_of
 from palimpsest.sources import Source
-
-SOURCES = "sources"
-"""The folder, beside the readings, in which what was read is kept: a JSON line a document."""
 
 
 class Purpose(NamedTuple):
@@ -101,6 +97,7 @@ class Shelf:
 
     def __init__(self, store: ReadingStore) -> None:
         self._store = store
+        self._sources = SourceStore.beside(store.folder)
         self._beginnings = Beginnings(store.folder)
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
@@ -145,7 +142,7 @@ class Shelf:
 
     def _open(self, header: Header, making: str, chain: tuple[str, ...], source: Source) -> _Opened:
         """The reading to go on with: one that was stopped, else a new one with what is known."""
-        _keep_source(self._store.folder.parent / SOURCES, source)
+        self._sources.keep(source)
         found = self._beginnings.find(making, chain, questions=header.questions)
         stopped = found and self._resumed(found, header)
         if found and stopped:
@@ -224,17 +221,3 @@ def _fail(session: Session, error: PalimpsestError) -> None:
     session.record(
         End(status="failed", reason=str(error), error=type(error).__name__, hint=error.hint)
     )
-
-
-def _keep_source(folder: Path, source: Source) -> None:
-    file = folder / f"{source.sha256}.jsonl"
-    if file.exists():
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(".part")
-    lines = (
-        json.dumps({"title": one.name, "text": one.text}, ensure_ascii=False)
-        for one in source.documents
-    )
-    part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    part.replace(file)

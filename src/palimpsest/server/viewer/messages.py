@@ -13,10 +13,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from palimpsest.errors import InputError, ModelError, PalimpsestError
-from palimpsest.memory.reading import Reading, Turn
+from palimpsest.memory.reading import Header, Reading, Turn
 from palimpsest.models.model import Completion, Message, Sampling, request_key
 from palimpsest.prompts import default_prompts
+from palimpsest.readers.digest import for_digest
+from palimpsest.readers.drafting import MemoryReader
+from palimpsest.readers.reader import Reader
 from palimpsest.readers.restoring import restore
+from palimpsest.server.gateway import CLIENTS_OWN
 from palimpsest.server.viewer.shapes import turn_of
 from palimpsest.sources import EstimateTokenizer, Source, Tokenizer
 
@@ -87,11 +91,13 @@ def told_turn(reading: Reading, number: int, source: Source | None) -> dict[str,
 def rebuilt(reading: Reading, turn: Turn, source: Source | None) -> Sent:
     """The request of a turn, to the letter. Raises an error that says why it cannot be had."""
     header = reading.header
+    if turn.prompt == CLIENTS_OWN:
+        raise InputError("it was a client's own request, with the memory in it, which is not kept")
     if source is None and turn.chunk is not None:
         raise InputError("the prompt holds a chunk of the source, which is not at hand")
     # Prompts without a chunk need nothing of the source but its name.
     whole = source or Source((), "", header.source_sha256)
-    reader = restore(header.reader, header.settings, default_prompts())
+    reader = _reader(header)
     answers = {one.request: one.completion for one in reading.turns}
     model = _Rerun(header.model, turn.request, answers)
     before = Reading(reading.opening, _before(reading, turn))
@@ -101,12 +107,25 @@ def rebuilt(reading: Reading, turn: Turn, source: Source | None) -> Sent:
         )
     )
     if model.sent is None:
-        end = before.end
-        raise InputError(
-            end.reason if end and end.error == "ReadingError"
-            else "it was made with another wording, reader or tokenizer than are here"
-        )  # fmt: skip
+        raise InputError(_why_not(before))
     return model.sent
+
+
+def _reader(header: Header) -> Reader:
+    """As it was: with the wording of a digest, where that is what the record says."""
+    reader = restore(header.reader, header.settings, default_prompts())
+    if isinstance(reader, MemoryReader) and reader.fingerprints() != header.prompts:
+        return for_digest(reader)
+    return reader
+
+
+def _why_not(gone_on: Reading) -> str:
+    """Why the request is not among those that were made again."""
+    if gone_on.end and gone_on.end.error == "ReadingError":
+        return gone_on.end.reason
+    if gone_on.header.replay_of:
+        return f"it was made for another question, in the reading {gone_on.header.replay_of}"
+    return "it was made with another wording, reader or tokenizer than are here"
 
 
 def _before(reading: Reading, turn: Turn) -> list[Any]:

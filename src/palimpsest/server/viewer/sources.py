@@ -1,4 +1,8 @@
-"""The source of a reading, where its documents are still what was read, and pieces of its text."""
+"""The source of a reading, where there still is what was read, and pieces of its text.
+
+It is looked for where the user says, beside the reading, where evaluations and the gateway keep
+what they read, and where the documents were. Only a source of the hash of what was read is shown.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +18,7 @@ from palimpsest.errors import InputError, PalimpsestError
 from palimpsest.memory.citations import check_source, open_as_read
 from palimpsest.memory.reading import Reading
 from palimpsest.memory.saved import MemoryFolder
+from palimpsest.memory.source_store import SourceStore
 from palimpsest.server.viewer.library import Entry
 from palimpsest.sources import Source
 
@@ -47,56 +52,81 @@ class Found(NamedTuple):
 class Sources:
     """The sources that were opened last."""
 
-    def __init__(self, elsewhere: Sequence[Path] = ()) -> None:
+    def __init__(self, elsewhere: Sequence[Path] = (), callers: Path | None = None) -> None:
+        """`elsewhere` is where the user says that documents are. Readings below `callers` are
+        those of a server's callers, who name documents as they like: no file outside a caller's
+        own folder is opened for them."""
         self._elsewhere = elsewhere
+        self._callers = callers
         self._lock = threading.Lock()
-        self._opened: OrderedDict[str, Opened] = OrderedDict()
+        self._opened: OrderedDict[tuple[str, int], Opened] = OrderedDict()
         self._missing: dict[str, tuple[float, str]] = {}
 
     def open(self, entry: Entry, reading: Reading) -> Opened:
         """The source that was read. Raises `InputError`, which says why it is not at hand."""
-        wanted = reading.header.source_sha256
+        # The same documents may have been laid out in two ways, of different lengths.
+        wanted = reading.header.source_sha256, reading.header.characters
         with self._lock:
             if wanted not in self._opened:
-                self._opened[wanted] = self._found(entry, reading, wanted)
+                self._opened[wanted] = self._found(entry, reading)
             self._opened.move_to_end(wanted)
             while len(self._opened) > _KEPT:
                 self._opened.popitem(last=False)
             return self._opened[wanted]
 
-    def _found(self, entry: Entry, reading: Reading, wanted: str) -> Opened:
-        since, reason = self._missing.get(wanted, (0.0, ""))
+    def _found(self, entry: Entry, reading: Reading) -> Opened:
+        since, reason = self._missing.get(entry.id, (0.0, ""))
         if time.monotonic() - since < _REMEMBERED_S and reason:
             raise InputError(reason)
-        try:
-            source = _source(entry, reading, self._elsewhere)
-        except (PalimpsestError, OSError) as error:
-            self._missing[wanted] = time.monotonic(), str(error)
-            raise InputError(str(error)) from error
-        return Opened(source, block_starts(source.text))
+        reasons: list[str] = []
+        for place in self._places(entry, reading):
+            try:
+                source = place()
+            except (PalimpsestError, OSError) as error:
+                reasons.append(str(error))
+            else:
+                return Opened(source, block_starts(source.text))
+        why = "; ".join(reasons)
+        self._missing[entry.id] = time.monotonic(), why
+        raise InputError(why)
+
+    def _places(self, entry: Entry, reading: Reading) -> Iterator[Callable[[], Source]]:
+        """Where it is looked for, one after the other."""
+        if entry.kind == "memory":
+            yield lambda: _of_memory(entry, reading)
+            return
+        if self._elsewhere:
+            yield lambda: open_as_read(reading, self._elsewhere)
+        yield lambda: SourceStore.beside(entry.file.parent.parent).open(reading)
+        yield lambda: open_as_read(reading, _paths(reading, self._within(entry)))
+
+    def _within(self, entry: Entry) -> Path | None:
+        """The folder of the caller whose reading it is; None for one that is no caller's."""
+        if self._callers is None or not entry.path.is_relative_to(self._callers):
+            return None
+        return self._callers / entry.path.relative_to(self._callers).parts[0]
 
 
-def _source(entry: Entry, reading: Reading, elsewhere: Sequence[Path]) -> Source:
-    if entry.kind == "memory":
-        folder = MemoryFolder(entry.path)
-        source = folder.source(folder.documents()[: len(reading.header.documents)])
-        check_source(reading, source)
-        return source
-    return open_as_read(reading, elsewhere or _paths(reading))
+def _of_memory(entry: Entry, reading: Reading) -> Source:
+    folder = MemoryFolder(entry.path)
+    source = folder.source(folder.documents()[: len(reading.header.documents)])
+    check_source(reading, source)
+    return source
 
 
-def _paths(reading: Reading) -> list[str]:
+def _paths(reading: Reading, within: Path | None) -> list[str]:
     documents = list(dict.fromkeys(reading.header.documents))
-    missing = next((name for name in documents if not _is_file(name)), None)
+    missing = next((name for name in documents if not _is_file(name, within)), None)
     if missing is not None:
         raise InputError(f"the document {missing!r} is not where it was read")
     return documents
 
 
-def _is_file(name: str) -> bool:
+def _is_file(name: str, within: Path | None) -> bool:
     try:
-        return Path(name).is_file()
-    except (OSError, ValueError):
+        file = Path(name).resolve()
+        return (within is None or file.is_relative_to(within)) and file.is_file()
+    except (OSError, ValueError, RuntimeError):
         return False
 
 

@@ -119,7 +119,7 @@ class _Timeline:
             "version": version,
             "before": before,
             "tokens": 0 if version is None else self._versions[version].tokens,
-            "changed": version != before,
+            "changed": self._text(version) != self._text(before),
             "skipped": skipped,
             "guards": [{"guard": one.guard, "detail": one.detail} for one in guards],
             "turns": turns,
@@ -127,6 +127,10 @@ class _Timeline:
             "completion": usage.completion,
             "seconds": round(sum(one.seconds for one in completions), 3),
         }
+
+    def _text(self, version: int | None) -> str:
+        """A draft may say what stood there already, in a version of its own."""
+        return "" if version is None else self._versions[version].text
 
 
 def scans_of(reading: Reading) -> list[dict[str, Any]]:

@@ -44,7 +44,8 @@ class Viewing:
         self._shelves: dict[str, Shelf] = {}
         self.readings = Readings()
         config = state.config
-        self.sources = Sources(config.sources if isinstance(config, ViewerConfig) else ())
+        elsewhere = config.sources if isinstance(config, ViewerConfig) else ()
+        self.sources = Sources(elsewhere, callers=state.callers_folder.resolve())
         self.citing = Citing()
         self.drawing = Drawing(state.pages)
         self.runs = Runs()

@@ -8,8 +8,9 @@ const HEIGHT = 300;
 const LEFT = 52;
 const RIGHT = 16;
 const TOP = 14;
-const BOTTOM = 40;
+const BOTTOM = 44;
 const SERIES = 6;
+const BESIDE = 5; // between the intervals of two lines
 
 /** A panel of an evaluation: scores with intervals over budgets or lengths. */
 export function scorePanel(panel) {
@@ -23,7 +24,7 @@ export function scorePanel(panel) {
     yGrid(highest, y, (value) => `${Math.round(100 * value)}`),
     thinned(ticks, x).map((tick) => s("text.tick", { x: x(tick), y: HEIGHT - BOTTOM + 18, "text-anchor": "middle" }, short(tick))),
     axisNames(panel.x, `${panel.y}, %`),
-    panel.lines.map((line) => scoreLine(line, x, y)));
+    panel.lines.map((line, place) => scoreLine(line, (value) => x(value) + BESIDE * (place - (panel.lines.length - 1) / 2), y)));
   return h("figure.curve", {}, h("figcaption", { dir: "auto" }, panel.title), drawing);
 }
 

@@ -49,7 +49,7 @@ export function button(label, onclick, attributes = {}) {
 /** Facts as a line with dots between. */
 export function facts(...parts) {
   const shown = parts.flat().filter(Boolean);
-  return h("p.facts", {}, shown.map((part, place) => (place ? [h("span.dot", { "aria-hidden": "true" }, "·"), part] : part)));
+  return h("p.facts", {}, shown.map((part, place) => h("span.fact", {}, place ? h("span.dot", { "aria-hidden": "true" }, "·") : null, part)));
 }
 
 export function table(columns, rows, attributes = {}) {

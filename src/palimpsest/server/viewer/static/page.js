@@ -167,7 +167,7 @@ export class PagePanel {
     this.lit = line;
     for (const box of this.boxes.children) box.classList.toggle("lit", line !== null && box.dataset.line === String(line));
     if (line === null) {
-      fill(this.line);
+      fill(this.line, h("p.note", {}, "Point at a line, or tap it, to see where it comes from."));
       return;
     }
     const text = this.lines()[line] ?? "";

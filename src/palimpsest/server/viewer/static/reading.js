@@ -13,6 +13,7 @@ import { TurnsPanel, receiptOf } from "./turns.js";
 const POLL_MS = 1500;
 const CITING_MS = 400;
 const MOST_QUESTION = 400;
+const NARROW = "(max-width: 900px)";
 const TABS = [["memory", "Memory", "m"], ["page", "Page", "p"], ["turns", "Calls", "t"], ["receipt", "Receipt", "r"], ["source", "Source", "s"]];
 
 export async function showReading(context) {
@@ -189,22 +190,29 @@ class ReadingView {
     return this.diffs.get(key);
   }
 
+  /** Where the source is a tab of its own, that tab is opened. */
+  showSource() {
+    if (!matchMedia(NARROW).matches) return;
+    this.tab("source");
+    this.split.scrollIntoView();
+  }
+
   cite(span) {
-    if (matchMedia("(max-width: 900px)").matches) this.tab("source");
+    this.showSource();
     this.source.light(span.start);
-    this.source.jump(span.start);
+    this.source.jump(span.start, { firmly: true });
   }
 
   toChunk(chunk) {
-    if (matchMedia("(max-width: 900px)").matches) this.tab("source");
-    this.source.jump(this.data.chunks[chunk][0]);
+    this.showSource();
+    this.source.jump(this.data.chunks[chunk][0], { firmly: true });
   }
 
   lightSource(span, jump) {
     this.source.light(span?.start ?? null);
     clearTimeout(this.jumping);
     if (!span) return;
-    const narrow = matchMedia("(max-width: 900px)").matches;
+    const narrow = matchMedia(NARROW).matches;
     if (jump && !narrow) this.source.jump(span.start);
     else if (!narrow) this.jumping = setTimeout(() => this.source.jump(span.start), 180);
   }

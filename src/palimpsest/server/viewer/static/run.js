@@ -46,9 +46,11 @@ async function drawScores(place, run, others, signal) {
   const summary = await get(`runs/${run.id}/summary`, {}, signal);
   const state = { against: run.lengths.length > 1 && run.budgets.length === 1 ? "length" : "budget", metric: "", runs: [run.id] };
   const plots = h("div.plots");
+  const both = h("div.curve-and-cells", {}, plots, cells(summary));
   const draw = async () => {
     try {
       const { panels } = await get("curves", { run: state.runs, against: state.against, metric: state.metric }, signal);
+      both.classList.toggle("one-curve", panels.length === 1);
       fill(plots, legendOf(panels), h("div.panels", {}, panels.map(scorePanel)));
     } catch (error) {
       if (!signal.aborted) toast(error.message);
@@ -61,7 +63,7 @@ async function drawScores(place, run, others, signal) {
       state.runs = event.target.checked ? [...state.runs, other.id].slice(0, 8) : state.runs.filter((one) => one !== other.id);
       draw();
     } }), " ", h("span", { dir: "auto" }, other.name))))) : null;
-  fill(place, h("div.row", {}, against, metric), beside, plots, cells(summary), spending(summary));
+  fill(place, h("div.row", {}, against, metric), beside, both, spending(summary));
   await draw();
 }
 
@@ -102,6 +104,8 @@ class Items {
       category: given("category", run.categories, ""), q: query.get("q") || "",
       sort: given("sort", COLUMNS.map(([name]) => name), "order"), descending: query.get("descending") === "true", offset: Number(query.get("offset")) || 0,
     };
+    this.kinds = run.categories.some(Boolean);
+    this.columns = COLUMNS.filter(([name]) => name !== "category" || this.kinds);
     this.body = h("tbody");
     this.head = h("tr");
     this.told = h("span.told");
@@ -161,9 +165,9 @@ class Items {
   draw(found) {
     for (const one of this.show.children) one.setAttribute("aria-pressed", String(one.dataset.show === this.state.show));
     this.told.textContent = `${whole(found.matching)} of ${whole(found.readings)}`;
-    fill(this.head, COLUMNS.map((column) => this.heading(column)));
+    fill(this.head, this.columns.map((column) => this.heading(column)));
     fill(this.body, found.rows.map((row) => this.rows(row)));
-    if (!found.rows.length) fill(this.body, h("tr", {}, h("td", { colspan: String(COLUMNS.length) }, "Nothing fits.")));
+    if (!found.rows.length) fill(this.body, h("tr", {}, h("td", { colspan: String(this.columns.length) }, "Nothing fits.")));
     const last = found.offset + found.rows.length;
     fill(this.foot, found.matching > PAGE && [
       button("‹ before", () => this.turn(-1), { class: "quiet", disabled: found.offset === 0 }),
@@ -183,10 +187,10 @@ class Items {
     const cell = (label, value, isNumber) => h("td", { data: { label }, class: isNumber ? "number" : null }, value);
     const open = button(row.id, () => this.toggle(tr, row), { class: "link", "aria-expanded": "false" });
     const tr = h("tr", { class: `item ${row.status}` },
-      cell("item", open), cell("kind", row.category), cell("length", lengthName(row.length), true), cell("seed", String(row.seed), true),
+      cell("item", [open, said(row.question, "span.asks")]), this.kinds && cell("kind", row.category), cell("length", lengthName(row.length), true), cell("seed", String(row.seed), true),
       cell("status", h(`span.status.${row.status}`, {}, row.status)),
       cell("score", h(row.score >= 0.5 ? "span.right" : "span.wrong", {}, percent(row.score)), true),
-      cell("tokens", short(row.tokens), true), cell("time", seconds(row.seconds), true), cell("cost", money(row.cost), true));
+      cell("tokens", short(row.tokens), true), cell("time", seconds(row.seconds), true), cell("cost", row.cost === null ? h("span.unknown", {}, money(null)) : money(row.cost), true));
     return tr;
   }
 
@@ -198,7 +202,7 @@ class Items {
       return;
     }
     opener.setAttribute("aria-expanded", "true");
-    tr.after(h("tr.detail", {}, h("td", { colspan: String(COLUMNS.length) }, this.detail(row))));
+    tr.after(h("tr.detail", {}, h("td", { colspan: String(this.columns.length) }, this.detail(row))));
   }
 
   detail(row) {

@@ -42,7 +42,7 @@ export class SourcePane {
       fill(this.title, "The source is not at hand");
       this.search.disabled = true;
       this.space.style.setProperty("height", "auto");
-      fill(this.space, h("p.note", {}, facts.why), h("p.note", {}, "A reading keeps names and hashes of documents, not their text. Put the files back, or give them after the reading: "), h("pre", {}, "palimpsest view READING --source FILE"));
+      fill(this.space, h("p.note", {}, facts.why), h("p.note", {}, "A reading itself keeps names and hashes, not the text. Where files were read, put them back, or say where they are: "), h("pre", {}, "palimpsest view READING --source FILE"));
       return;
     }
     this.starts = facts.blocks;
@@ -228,14 +228,22 @@ export class SourcePane {
     fill(this.title, h("b", { title: document[0] }, document[0].split(/[\\/]/).at(-1) || document[0]), ` · ${chunkName(Math.max(0, chunk))} · character ${whole(character)} of ${whole(this.facts.characters)}`);
   }
 
-  /** Brings a place into view; it is aimed at until the text there is drawn. */
-  jump(start) {
+  /** Pixels of its text that are inside of the window. */
+  get seen() {
+    const { top, bottom } = this.scroll.getBoundingClientRect();
+    return Math.max(0, Math.min(bottom, innerHeight) - Math.max(top, 0));
+  }
+
+  /** Brings a place into view; it is aimed at until the text there is drawn. Firmly, the window is
+   * scrolled too, where the pane alone cannot: not for who only points, whose pointer would be elsewhere. */
+  jump(start, { firmly = false } = {}) {
     if (!this.starts) return;
+    this.firmly = firmly;
     this.target = start;
     this.tries = 12;
     const block = this.blockAt(start);
     const share = (start - this.starts[block]) / Math.max(1, this.endOf(block) - this.starts[block]);
-    this.scroll.scrollTop = Math.max(0, this.tops[block] + share * this.heights[block] - this.scroll.clientHeight / 3);
+    this.scroll.scrollTop = Math.max(0, this.tops[block] + share * this.heights[block] - this.seen / 3);
     this.draw();
     this.settle();
   }
@@ -250,13 +258,15 @@ export class SourcePane {
     }
     const box = aim.getBoundingClientRect();
     const own = this.scroll.getBoundingClientRect();
-    const wrong = box.top - own.top - this.scroll.clientHeight / 3;
-    if (Math.abs(wrong) > 40) {
-      this.scroll.scrollTop += wrong;
+    const wrong = box.top - own.top - this.seen / 3;
+    const stood = this.scroll.scrollTop;
+    if (Math.abs(wrong) > 40) this.scroll.scrollTop += wrong;
+    if (this.scroll.scrollTop !== stood) {
       requestAnimationFrame(() => this.settle());
-    } else {
-      this.target = undefined;
+      return;
     }
+    this.target = undefined;
+    if (this.firmly) aim.scrollIntoView({ block: "nearest" });
   }
 
   chunkStart(element) {
@@ -291,7 +301,7 @@ export class SourcePane {
     this.place = (this.place + way + this.found.length) % this.found.length;
     this.hits.textContent = `${this.place + 1} of ${this.found.length === 500 ? "500+" : this.found.length}`;
     this.redraw();
-    this.jump(this.found[this.place].start);
+    this.jump(this.found[this.place].start, { firmly: true });
   }
 }
 
