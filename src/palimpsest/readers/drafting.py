@@ -178,7 +178,7 @@ class DraftingReader(MemoryReader, PromptedReader):
         text = with_new_lines(memory, draft)
         text = cut_to_limit(text, await tokenizer.offsets(text), self.memory_tokens)
         added = len(text.splitlines()) - len(memory.splitlines())
-        detail = f"the draft was cut off; the memory stays, and {added} lines are added"
+        detail = f"the draft was cut off; the memory stays; lines added to it: {added}"
         session.record(place.guard("cut-off", detail))
         if added <= 0:
             return place.memory
