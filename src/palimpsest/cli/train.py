@@ -313,7 +313,7 @@ def _shown(line: dict[str, Any]) -> str:
 
 
 def _place(one: dict[str, Any], number: int) -> str:
-    """Where in its rollout a conversation stands; the engine verl keeps no roles of training."""
+    """Where in its rollout a conversation stands. One that verl has written may have no role."""
     step = f" {one['step']}" if one["step"] else ""
     task = f" for {one['task']}" if one["task"] else ""
     return f"{one['role'] or f'conversation {number}'}{step}{task}"
