@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import openai
 import pytest
 
 from gateways import FACT, NOTES, QUESTION, Gateway, Scripted, config, story, texts_of
-from loopback import Loopback
+from loopback import Loopback, Reply, Request
 from palimpsest.models import ScriptedModel
 
 TEXT = f"{story(60)}\n\n{QUESTION}"
@@ -74,6 +76,34 @@ def test_a_streamed_response_has_every_event_in_order(client: openai.OpenAI) -> 
     assert done.output_text == FACT
     assert done.output[0].content[0].annotations[0].model_extra["quote"] == FACT
     assert done.usage.input_tokens > 500
+
+
+def test_a_stream_that_says_no_places_is_given_them(script: Scripted, tmp_path: Path) -> None:
+    def terse(request: Request) -> Reply:
+        reply = script(request)
+        if not request.path.endswith("/responses"):
+            return reply
+        assert isinstance(reply.body, str)
+        return replace(reply, body="".join(map(_terse, reply.body.split("\n\n")[:-1])))
+
+    with (
+        Loopback(terse) as upstream,
+        Gateway(config(upstream, tmp_path)) as gateway,
+        openai.OpenAI(base_url=gateway.url, api_key="any", max_retries=0) as client,
+        client.responses.stream(model="scripted", input=TEXT, max_output_tokens=100) as stream,
+    ):
+        assert stream.get_final_response().output_text == FACT
+
+
+def _terse(event: str) -> str:
+    """As llama.cpp's server has it: neither indices nor what is still empty."""
+    kind, _, data = event.partition("data: ")
+    told = json.loads(data)
+    for name in ("output_index", "content_index", "sequence_number"):
+        told.pop(name, None)
+    if told["type"] == "response.created":
+        told["response"] = {"id": "resp_1", "object": "response", "status": "in_progress"}
+    return f"{kind}data: {json.dumps(told)}\n\n"
 
 
 def test_a_file_and_earlier_items_are_read(client: openai.OpenAI, script: Scripted) -> None:

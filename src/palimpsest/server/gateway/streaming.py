@@ -17,6 +17,7 @@ Finish = Callable[[Json], Awaitable[Json]]
 """The whole answer with its bill and what was read, given the answer as the upstream has it."""
 
 DONE = b"data: [DONE]\n\n"
+_OF_A_PART = ("response.content_part.", "response.output_text.", "response.refusal.")
 
 
 def encode(dialect: Dialect, event: Json) -> bytes:
@@ -125,20 +126,42 @@ class ChatStream:
 
 
 class ResponseStream:
-    """The events of a response, numbered anew, with annotations and the whole bill put in."""
+    """The events of a response, numbered anew, with annotations and the whole bill put in.
+
+    What an upstream leaves out and clients count on is put in, too: where in the answer an event
+    belongs, and an answer's empty list at its beginning.
+    """
 
     def __init__(self) -> None:
         self.number = 0
         """Events so far."""
+        self._parts: dict[str, int] = {}
+        """By the ids of the answer's items, in their order, the parts of each that have begun."""
         self._annotated: dict[tuple[int, int], list[Json]] = {}
 
     async def events(
         self, upstream: AsyncIterator[Json], annotate: Annotate, finish: Finish
     ) -> AsyncIterator[Json]:
         async for event in upstream:
-            async for one in self._with_ours(event, annotate, finish):
+            async for one in self._with_ours(self._placed(event), annotate, finish):
                 yield {**one, "sequence_number": self.number}
                 self.number += 1
+
+    def _placed(self, event: Json) -> Json:
+        """An event with its place. llama.cpp's server names the item alone."""
+        kind, response = str(event.get("type")), event.get("response")
+        if isinstance(response, dict):
+            return {**event, "response": {"output": [], **response}}
+        item = event.get("item")
+        id = item.get("id") if isinstance(item, dict) else event.get("item_id")
+        if not isinstance(id, str):
+            return event
+        self._parts.setdefault(id, 0)
+        self._parts[id] += kind == "response.content_part.added"
+        place = {"output_index": list(self._parts).index(id)}
+        if kind.startswith(_OF_A_PART):
+            place["content_index"] = max(0, self._parts[id] - 1)
+        return {**place, **event}
 
     async def _with_ours(
         self, event: Json, annotate: Annotate, finish: Finish
