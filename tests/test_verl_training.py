@@ -257,9 +257,10 @@ def test_what_was_written_is_kept_to_look_at(text_run):
     assert {one["role"] for one in said} == {"draft", "final"}
     assert any(one["advantage"] for one in said)
     held_out = read_transcript(transcript_file(text_run, "held-out", 10))
-    assert [line["scores"]["standard"] for line in held_out] == [
-        line["reward"] for line in held_out
-    ]
+    # verl keeps rewards in float32.
+    assert [line["scores"]["standard"] for line in held_out] == pytest.approx(
+        [line["reward"] for line in held_out], rel=1e-6
+    )
     assert len(held_out) == 4
 
 

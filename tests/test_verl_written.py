@@ -19,7 +19,7 @@ from palimpsest.training.transcripts import (
     transcript_file,
     transcript_steps,
 )
-from palimpsest.training.verl.records import rows_of
+from palimpsest.training.verl.records import of_conversation, rows_of
 from palimpsest.training.verl.written import log_file, record_text, written_folder
 
 GROUP = "5f0c7a52-0000-4000-8000-000000000001"
@@ -35,6 +35,10 @@ def _log(run, start, *lines, end="\n"):
 def _row(uid, text, score=0.5, **more):
     row = {"input": f"user\n{text}?", "output": text, "gts": ["north"], "score": score, "step": 1}
     return row | more | {"uid": uid}
+
+
+def _told_of(rollout):
+    return [of_conversation(row.conversation) for row in rows_of(rollout) if row.conversation]
 
 
 def _write(run, occasion, step, rows):
@@ -165,7 +169,7 @@ def test_a_held_out_rollout_is_told_by_its_record(tmp_path):
         _conversation("read", task="standard"),
     )
     rollout = Rollout("one", 0, conversations, {"standard": 1.0}, answer=f"north{half}")
-    text = record_text(rollout.answer, "", [row.record for row in rows_of(rollout)])
+    text = record_text(rollout.answer, "", _told_of(rollout))
     more = {"reward": 1.0, "standard": 1.0, "failed": 0.0, "nodes": 1.0, "record": text}
     rows = [_row(f"{GROUP}_0_{place}", f"text {place}", score=1.0, **more) for place in (0, 1)]
     _write(tmp_path, "held-out", 4, rows)
@@ -180,7 +184,7 @@ def test_a_held_out_rollout_is_told_by_its_record(tmp_path):
 
 def test_a_failed_rollout_without_conversations_says_why(tmp_path):
     rollout = Rollout("one", 1, (), {"standard": 0.0}, failure="the window is full")
-    text = record_text("", rollout.failure, [row.record for row in rows_of(rollout)])
+    text = record_text("", rollout.failure, _told_of(rollout))
     row = _row(f"{GROUP}_1_0", "", score=0.0, failed=1.0, record=text) | {"input": ""}
     _write(tmp_path, "held-out", 0, [row])
     [line] = read_transcript(transcript_file(tmp_path, "held-out", 0))

@@ -97,9 +97,9 @@ class Transcripts:
 
 def transcript_file(run: Path, occasion: Occasion, step: int) -> Path:
     folder = written_folder(run, occasion)
-    return (
-        folder / f"{step}.jsonl" if folder.is_dir() else run / FOLDER / f"{occasion}-{step}.jsonl"
-    )
+    if folder.is_dir():
+        return folder / f"{step}.jsonl"
+    return run / FOLDER / f"{occasion}-{step}.jsonl"
 
 
 def transcript_steps(run: Path, occasion: Occasion = "step") -> list[int]:

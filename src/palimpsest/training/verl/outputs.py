@@ -10,7 +10,7 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopMetrics, AgentLoopO
 
 from palimpsest.training.crediting import reward_of
 from palimpsest.training.rollout import Conversation, Rollout
-from palimpsest.training.verl.records import Row, rows_of
+from palimpsest.training.verl.records import Row, of_conversation, rows_of
 from palimpsest.training.verl.served import ServedModel, picture
 from palimpsest.training.verl.written import RECORD as WRITTEN_RECORD
 from palimpsest.training.verl.written import record_text
@@ -68,7 +68,9 @@ def _told(rollout: Rollout, rows: Sequence[Row]) -> dict[str, float | str]:
         "failed": float(bool(rollout.failure)),
         "nodes": float(rollout.nodes),
         WRITTEN_RECORD: record_text(
-            rollout.answer, rollout.failure, [dict(row.record) for row in rows]
+            rollout.answer,
+            rollout.failure,
+            [of_conversation(row.conversation) for row in rows if row.conversation],
         ),
     }
 

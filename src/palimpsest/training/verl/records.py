@@ -43,7 +43,7 @@ def rows_of(rollout: Rollout) -> list[Row]:
         "failure": rollout.failure,
     }
     learnt = [one for one in rollout.conversations if one.trained and any(one.mask)]
-    return [Row(one, whole | _of_conversation(one)) for one in learnt] or [Row(None, whole)]
+    return [Row(one, whole | of_conversation(one)) for one in learnt] or [Row(None, whole)]
 
 
 def sessions_of(records: Mapping[str, Record]) -> list[Session]:
@@ -73,7 +73,8 @@ def _of_rows(session: Session, values: Values) -> Sequence[float]:
     return list(values) if session.rollout.conversations else [0.0]
 
 
-def _of_conversation(one: Conversation) -> dict[str, Any]:
+def of_conversation(one: Conversation) -> dict[str, Any]:
+    """What a record says of its conversation alone."""
     return {
         "role": one.role,
         "step": one.step,

@@ -87,7 +87,7 @@ def record_text(answer: str, failure: str, conversations: Sequence[Mapping[str, 
     would end verl's writing.
 
     Args:
-        conversations: Of each that has a row, the record that credit goes by.
+        conversations: Of each that has a row, what its record says of it alone.
     """
     told = {"answer": answer, "failure": failure, "conversations": list(conversations)}
     return json.dumps(told, default=str)
